@@ -1,0 +1,14 @@
+"""scratchnet: deep learning with every backward pass written by hand.
+
+The mathematics is in `scratchnet.ops`, one concept a file; start with `scratchnet/ops/conv.py`. Above it,
+`scratchnet.functional` checks arguments and picks an implementation, `scratchnet.nn` holds parameters,
+`scratchnet.optim` moves them. `python -m scratchnet` lists the commands.
+"""
+
+from scratchnet import backend, functional, nn, optim
+from scratchnet.backend import override, use
+from scratchnet.nn.grad_mode import no_grad
+
+__version__ = "0.1.0"
+
+__all__ = ["__version__", "backend", "functional", "nn", "no_grad", "optim", "override", "use"]
