@@ -96,7 +96,11 @@ class use:
 
 def rung_for(x: Array) -> str:
     """The rung that takes the array x: what `use` chose, else SCRATCHNET_RUNG, else the fastest of x's device."""
-    device = "cpu" if array_module(x) is numpy else "gpu"
+    return rung_on("cpu" if array_module(x) is numpy else "gpu")
+
+
+def rung_on(device: str) -> str:
+    """The rung for arrays on the "cpu" or the "gpu"; a chosen rung that cannot take them is an error."""
     rung = _chosen.get() or os.environ.get("SCRATCHNET_RUNG") or FASTEST[device]
     if device not in RUNGS[_known_rung(rung)].devices:
         raise ValueError(f"rung {rung!r} works on {RUNGS[rung].devices[0]} arrays, got one on the {device}")

@@ -23,16 +23,17 @@ def dropout(
 
 
 def dropout2d(x: Array, p: float = 0.5, *, seed: int = 0, stream: int = 0, call: int = 0) -> tuple[Array, Saved]:
-    """Drop whole channels of x (N, C, H, W) or (C, H, W). On any other input it does what torch does.
+    """Drop whole channels of x (N, C, H, W). On other inputs it does what torch does, with a warning as torch's.
 
-    (N, C, L) drops whole channels, with a warning that torch gives too; (N, C) drops single elements, likewise.
+    (N, C, L) is taken as a batch too, and loses whole channels; (N, C) loses single elements.
     """
     check.check_float("dropout2d", "the input", x)
-    if x.ndim not in (3, 4):
+    if x.ndim < 2:
+        raise ValueError(f"dropout2d: expected an input of shape (N, C, H, W), got {x.shape}")
+    if x.ndim != 4:
+        what = "single elements, like dropout" if x.ndim == 2 else "whole channels of a batch (N, C, …)"
         warnings.warn(
-            f"dropout2d: expected an input of shape (N, C, H, W) or (C, H, W), got {x.shape}: "
-            "with two axes it drops single elements, like dropout",
-            stacklevel=2,
+            f"dropout2d: expected an input of shape (N, C, H, W), got {x.shape}: it drops {what}", stacklevel=2
         )
     return dropout(x, p, seed=seed, stream=stream, call=call, channels=x.ndim > 2)
 

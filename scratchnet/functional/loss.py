@@ -64,6 +64,8 @@ def cross_entropy(
     ignore_index = check.integer(op, "ignore_index", ignore_index, -(2**63))
     if check.is_array(target) and target.dtype.kind == "f" and target.shape == logits.shape:
         check.check_parameter(op, "class probabilities", target, logits)
+        if ignore_index >= 0:
+            raise ValueError(f"{op}: expected no ignore_index with class probabilities, got {ignore_index}")
     else:
         _check_indices(op, target, logits, classes, unbatched, ignore_index)
     if unbatched:

@@ -161,7 +161,7 @@ class _BatchNorm(Module):
 
     Parameters weight (γ) and bias (β), buffers running_mean, running_var, num_batches_tracked, all of shape
     (num_features,) but for the counter. momentum=None averages over all batches equally; affine=False has no
-    parameters; track_running_stats=False has no buffers and normalises by the batch in evaluation too.
+    parameters, bias=False no β; track_running_stats=False has no buffers and normalises by the batch in evaluation too.
     """
 
     weight: Parameter | None
@@ -181,6 +181,8 @@ class _BatchNorm(Module):
         track_running_stats: bool = True,
         device: Any = None,
         dtype: Any = None,
+        *,
+        bias: bool = True,
     ) -> None:
         name, dtype = type(self).__name__, float_dtype(dtype)
         n = self.num_features = check.integer(name, "num_features", num_features, 0)
@@ -191,7 +193,7 @@ class _BatchNorm(Module):
         self.affine = affine
         self.track_running_stats = track_running_stats
         self.register_parameter("weight", Parameter(numpy.ones(n, dtype)) if affine else None)
-        self.register_parameter("bias", Parameter(numpy.zeros(n, dtype)) if affine else None)
+        self.register_parameter("bias", Parameter(numpy.zeros(n, dtype)) if affine and bias else None)
         self.register_buffer("running_mean", numpy.zeros(n, dtype) if track_running_stats else None)
         self.register_buffer("running_var", numpy.ones(n, dtype) if track_running_stats else None)
         self.register_buffer("num_batches_tracked", numpy.array(0) if track_running_stats else None)
@@ -201,7 +203,7 @@ class _BatchNorm(Module):
     def extra_repr(self) -> str:
         return (
             f"{self.num_features}, eps={self.eps}, momentum={self.momentum}, affine={self.affine}, "
-            f"track_running_stats={self.track_running_stats}"
+            f"bias={self.bias is not None}, track_running_stats={self.track_running_stats}"
         )
 
     def forward(self, x: Array) -> tuple[Array, Any]:
@@ -226,8 +228,9 @@ class _BatchNorm(Module):
 
     def backward(self, dy: Array, cache: Any) -> Array:
         dx, dweight, dbias = F.batch_norm_backward(dy, cache)
-        if self.weight is not None and self.bias is not None:
+        if self.weight is not None:
             self.weight.accumulate(dweight)
+        if self.bias is not None:
             self.bias.accumulate(dbias)
         return dx
 

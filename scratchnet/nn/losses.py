@@ -6,7 +6,7 @@ from scratchnet import functional as F
 from scratchnet.functional import _check as check
 from scratchnet.functional.loss import REDUCTIONS
 from scratchnet.nn.module import Module
-from scratchnet.ops.shape import Array, array_module
+from scratchnet.ops.shape import Array
 
 
 class _Loss(Module):
@@ -14,7 +14,11 @@ class _Loss(Module):
 
     reduction: str
 
-    def __init__(self, reduction: str = "mean") -> None:
+    def __init__(self, size_average: None = None, reduce: None = None, reduction: str = "mean") -> None:
+        if size_average is not None or reduce is not None:
+            raise NotImplementedError(
+                f"{type(self).__name__}: size_average and reduce are not built (torch deprecates them): use reduction"
+            )
         self.reduction = check.choice(type(self).__name__, "reduction", reduction, REDUCTIONS)
 
     def backward(self, dloss: Any, cache: Any) -> Array:
@@ -37,8 +41,15 @@ class _ClassLoss(_Loss):
 
     weight: Array | None
 
-    def __init__(self, weight: Array | None = None, ignore_index: int = -100, reduction: str = "mean") -> None:
-        super().__init__(reduction)
+    def __init__(
+        self,
+        weight: Array | None = None,
+        size_average: None = None,
+        ignore_index: int = -100,
+        reduce: None = None,
+        reduction: str = "mean",
+    ) -> None:
+        super().__init__(size_average, reduce, reduction)
         if weight is not None:
             check.check_float(type(self).__name__, "weight", weight)
         self.register_buffer("weight", weight)
@@ -55,11 +66,13 @@ class CrossEntropyLoss(_ClassLoss):
     def __init__(
         self,
         weight: Array | None = None,
+        size_average: None = None,
         ignore_index: int = -100,
+        reduce: None = None,
         reduction: str = "mean",
         label_smoothing: float = 0.0,
     ) -> None:
-        super().__init__(weight, ignore_index, reduction)
+        super().__init__(weight, size_average, ignore_index, reduce, reduction)
         self.label_smoothing = check.number("CrossEntropyLoss", "label_smoothing", label_smoothing)
         if not 0 <= self.label_smoothing <= 1:
             raise ValueError(f"CrossEntropyLoss: expected label_smoothing between 0 and 1, got {label_smoothing}")
@@ -90,8 +103,3 @@ class MSELoss(_Loss):
 
     def _backward(self, dloss: Array, cache: Any) -> Array:
         return F.mse_loss_backward(dloss, cache)
-
-
-def scalar(loss: Array) -> float:
-    """A loss as a Python float; on a GPU this waits for the device."""
-    return float(array_module(loss).asarray(loss))

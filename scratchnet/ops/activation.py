@@ -130,9 +130,14 @@ def gelu_backward(dy: Array, cache: GeluCache) -> Array:
     return dy * (distribution + x * density)
 
 
+def _shifted(x: Array, dim: int) -> Array:
+    """x less the largest element along axis dim; an empty array has none."""
+    return x - x.max(axis=dim, keepdims=True) if x.size else x
+
+
 def softmax(x: Array, dim: int) -> tuple[Array, SoftmaxCache]:
     """Probabilities along axis dim; any shape."""
-    e = array_module(x).exp(x - x.max(axis=dim, keepdims=True))
+    e = array_module(x).exp(_shifted(x, dim))
     y = e / e.sum(axis=dim, keepdims=True)
     return y, SoftmaxCache(y, dim)
 
@@ -145,7 +150,7 @@ def softmax_backward(dy: Array, cache: SoftmaxCache) -> Array:
 def log_softmax(x: Array, dim: int) -> tuple[Array, SoftmaxCache]:
     """log of softmax along axis dim; any shape."""
     xp = array_module(x)
-    shifted = x - x.max(axis=dim, keepdims=True)
+    shifted = _shifted(x, dim)
     y = shifted - xp.log(xp.exp(shifted).sum(axis=dim, keepdims=True))
     return y, SoftmaxCache(xp.exp(y), dim)
 

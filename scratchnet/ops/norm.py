@@ -70,9 +70,9 @@ def batch_norm(
     axes = (0, *range(2, x.ndim))
     if training:
         n = x.size // x.shape[1] if x.size else 0
-        mean = x.mean(axis=axes)  # (C,)
-        var = xp.square(x - _per_channel(mean, x.ndim)).mean(axis=axes)  # (C,), biased
-        if running_mean is not None and running_var is not None:
+        mean = x.sum(axis=axes) / max(n, 1)  # (C,)
+        var = xp.square(x - _per_channel(mean, x.ndim)).sum(axis=axes) / max(n, 1)  # (C,), biased
+        if running_mean is not None and running_var is not None and n:  # an empty batch moves nothing
             running_mean = (1 - momentum) * running_mean + momentum * mean
             running_var = (1 - momentum) * running_var + momentum * (n / (n - 1)) * var
     else:

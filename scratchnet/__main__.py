@@ -1,0 +1,28 @@
+"""python -m scratchnet COMMAND …: the same as python -m scratchnet.COMMAND …"""
+
+import importlib
+import sys
+
+COMMANDS = {
+    "train": "train a network by a recipe",
+    "data": "list, verify, download and show datasets",
+    "step": "one training step of a tiny network, with every number",
+}
+
+
+def main(argv: list[str] | None = None) -> int:
+    arguments = sys.argv[1:] if argv is None else argv
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print("usage: scratchnet COMMAND [options]\n\ncommands (each has --help):")
+        for name, purpose in COMMANDS.items():
+            print(f"  {name:<10} {purpose}")
+        return 0
+    name, *rest = arguments
+    if name not in COMMANDS:
+        print(f"error: expected a command ({', '.join(COMMANDS)}), got {name!r}", file=sys.stderr)
+        return 2
+    return importlib.import_module(f"scratchnet.{name}").main(rest)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
