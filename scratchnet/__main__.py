@@ -5,6 +5,7 @@ import sys
 
 COMMANDS = {
     "train": "train a network by a recipe",
+    "summary": "a network as a table of layers",
     "data": "list, verify, download and show datasets",
     "step": "one training step of a tiny network, with every number",
 }

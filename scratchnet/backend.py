@@ -37,6 +37,7 @@ FASTEST = {"cpu": "im2col", "gpu": "im2col"}
 # op → the file that holds it, on every rung
 FILES = {
     "conv2d": "conv",
+    "conv_transpose2d": "conv_transpose",
     "pad2d": "pad",
     "max_pool2d": "pool",
     "avg_pool2d": "pool",

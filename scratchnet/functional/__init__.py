@@ -24,7 +24,16 @@ from scratchnet.functional.activation import (
     tanh,
     tanh_backward,
 )
-from scratchnet.functional.conv import conv2d, conv2d_backward, pad2d, pad2d_backward
+from scratchnet.functional.conv import (
+    conv1d,
+    conv1d_backward,
+    conv2d,
+    conv2d_backward,
+    conv_transpose2d,
+    conv_transpose2d_backward,
+    pad2d,
+    pad2d_backward,
+)
 from scratchnet.functional.dropout import dropout, dropout2d, dropout_backward
 from scratchnet.functional.linear import flatten, flatten_backward, linear, linear_backward
 from scratchnet.functional.loss import (
@@ -52,8 +61,12 @@ __all__ = [
     "avg_pool2d_backward",
     "batch_norm",
     "batch_norm_backward",
+    "conv1d",
+    "conv1d_backward",
     "conv2d",
     "conv2d_backward",
+    "conv_transpose2d",
+    "conv_transpose2d_backward",
     "cross_entropy",
     "cross_entropy_backward",
     "dropout",

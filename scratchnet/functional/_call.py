@@ -17,6 +17,7 @@ class Saved(NamedTuple):
     shape: tuple[int, ...]  # of y
     dtype: Any
     unbatched: bool  # x came without its batch axis
+    batch_shape: tuple[int, ...]  # of y as the op returned it, with the batch axis
 
 
 def forward(op: str, x: Array, *args: Any, unbatched: bool = False) -> tuple[Any, Saved]:
@@ -27,9 +28,10 @@ def forward(op: str, x: Array, *args: Any, unbatched: bool = False) -> tuple[Any
     with numpy.errstate(all="ignore"):  # infinities and NaN are values like others, as in torch
         result, cache = pair.forward(x, *args)
     y = result[0] if isinstance(result, tuple) else result
+    batch_shape = y.shape
     if unbatched and y.ndim:  # a loss that is summed over the batch has no axis to lose
         y = y[0]
-    saved = Saved(op, pair.rung, cache, y.shape, y.dtype, unbatched)
+    saved = Saved(op, pair.rung, cache, y.shape, y.dtype, unbatched, batch_shape)
     return (y, *result[1:]) if isinstance(result, tuple) else y, saved
 
 
@@ -49,7 +51,7 @@ def backward(op: str, dy: Array, saved: Saved) -> Any:
         raise ValueError(f"{op}_backward: expected dy of y's shape {saved.shape}, got {dy.shape}")
     pair = backend.implementation(op, saved.rung)
     with numpy.errstate(all="ignore"):
-        gradients = pair.backward(dy[None] if saved.unbatched else dy, saved.cache)
+        gradients = pair.backward(dy.reshape(saved.batch_shape) if saved.unbatched else dy, saved.cache)
     if not saved.unbatched:
         return gradients
     if isinstance(gradients, tuple):

@@ -13,8 +13,9 @@ FLOATS = (numpy.dtype("float32"), numpy.dtype("float64"))
 
 
 def is_array(x: Any) -> bool:
+    """An array, or a NumPy scalar, which is what an element of an array or an op on a 0-d array gives."""
     cupy = sys.modules.get("cupy")
-    return isinstance(x, numpy.ndarray) or (cupy is not None and isinstance(x, cupy.ndarray))
+    return isinstance(x, numpy.ndarray | numpy.generic) or (cupy is not None and isinstance(x, cupy.ndarray))
 
 
 def dims(shape: tuple[int, ...]) -> str:
@@ -54,14 +55,20 @@ def integer(op: str, name: str, value: Any, minimum: int) -> int:
     return value
 
 
+def integers(op: str, name: str, value: Any, minimum: int, count: int) -> tuple[int, ...]:
+    """3, (3,) or a tuple of `count` → `count` ints ≥ minimum, one for each image axis."""
+    if not isinstance(value, tuple | list):
+        return (integer(op, name, value, minimum),) * count
+    if len(value) not in (1, count):
+        expected = "an integer or a pair (h, w)" if count == 2 else "one integer"
+        raise ValueError(f"{op}: expected {name} as {expected}, got {value!r}")
+    sizes = tuple(integer(op, name, v, minimum) for v in value)
+    return sizes if len(sizes) == count else sizes * count
+
+
 def integer_pair(op: str, name: str, value: Any, minimum: int) -> tuple[int, int]:
     """3, (3,) or (3, 5) → a pair of ints ≥ minimum."""
-    if not isinstance(value, tuple | list):
-        value = integer(op, name, value, minimum)
-        return value, value
-    if len(value) not in (1, 2):
-        raise ValueError(f"{op}: expected {name} as an integer or a pair (h, w), got {value!r}")
-    first, last = (integer(op, name, v, minimum) for v in (value[0], value[-1]))
+    first, last = integers(op, name, value, minimum, 2)
     return first, last
 
 

@@ -10,7 +10,7 @@ from scratchnet.models.lenet import LeNet5
 from scratchnet.models.mnist import MnistCNN, MnistDropoutCNN, MnistMLP
 from scratchnet.models.resnet import ResNet20
 from scratchnet.nn import Chain
-from scratchnet.nn.layers import Rng
+from scratchnet.nn.init import Rng
 
 MODELS: dict[str, dict[str, Callable[..., Chain]]] = {
     "mnist": {"cnn": MnistCNN, "dropout": MnistDropoutCNN, "mlp": MnistMLP, "lenet5": LeNet5},

@@ -6,7 +6,7 @@ Source: Y. LeCun et al., "Gradient-Based Learning Applied to Document Recognitio
 import numpy
 
 from scratchnet import nn
-from scratchnet.nn.layers import Rng
+from scratchnet.nn.init import Rng
 
 
 class LeNet5(nn.Chain):

@@ -3,7 +3,7 @@
 import numpy
 
 from scratchnet import nn
-from scratchnet.nn.layers import Rng
+from scratchnet.nn.init import Rng
 
 
 class MnistCNN(nn.Chain):

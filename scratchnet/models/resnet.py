@@ -7,7 +7,7 @@ shortcut (1 × 1 convolution and BatchNorm) where the shape changes.
 import numpy
 
 from scratchnet import nn
-from scratchnet.nn.layers import Rng
+from scratchnet.nn.init import Rng
 
 
 class BasicBlock(nn.Chain):

@@ -1,27 +1,18 @@
 """Modules: what holds parameters and calls `scratchnet.functional`. Names and signatures are torch.nn's."""
 
+from scratchnet.nn.activation import GELU, LeakyReLU, LogSoftmax, ReLU, Sigmoid, Softmax, Tanh
 from scratchnet.nn.activations import Activations
 from scratchnet.nn.containers import Chain, Concat, Identity, Residual, Sequential
+from scratchnet.nn.conv import Conv1d, Conv2d, ConvTranspose2d
+from scratchnet.nn.dropout import Dropout, Dropout2d
 from scratchnet.nn.grad_mode import grad_enabled, no_grad
-from scratchnet.nn.layers import BatchNorm1d, BatchNorm2d, Conv2d, Linear
+from scratchnet.nn.linear import Flatten, Linear
 from scratchnet.nn.losses import CrossEntropyLoss, MSELoss, NLLLoss
 from scratchnet.nn.module import Module
+from scratchnet.nn.norm import BatchNorm1d, BatchNorm2d
 from scratchnet.nn.parameter import Parameter
-from scratchnet.nn.stateless import (
-    GELU,
-    AdaptiveAvgPool2d,
-    AvgPool2d,
-    Dropout,
-    Dropout2d,
-    Flatten,
-    LeakyReLU,
-    LogSoftmax,
-    MaxPool2d,
-    ReLU,
-    Sigmoid,
-    Softmax,
-    Tanh,
-)
+from scratchnet.nn.pool import AdaptiveAvgPool2d, AvgPool2d, MaxPool2d
+from scratchnet.nn.summary import Summary, summary
 
 __all__ = [
     "GELU",
@@ -32,7 +23,9 @@ __all__ = [
     "BatchNorm2d",
     "Chain",
     "Concat",
+    "Conv1d",
     "Conv2d",
+    "ConvTranspose2d",
     "CrossEntropyLoss",
     "Dropout",
     "Dropout2d",
@@ -51,7 +44,9 @@ __all__ = [
     "Sequential",
     "Sigmoid",
     "Softmax",
+    "Summary",
     "Tanh",
     "grad_enabled",
     "no_grad",
+    "summary",
 ]

@@ -1,11 +1,13 @@
 """Every intermediate array of one forward pass by name, and after backward the gradient of each."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from scratchnet.nn.containers import Chain, Residual
 from scratchnet.nn.module import Module
 from scratchnet.ops.shape import Array
+
+Visit = Callable[[str, Module, Array, Any], None]  # (name, step, output, cache)
 
 
 class Activations(Mapping[str, Array]):
@@ -19,7 +21,10 @@ class Activations(Mapping[str, Array]):
         self._model = model
         self._values: dict[str, Array] = {"input": x}
         self.grad: dict[str, Array] = {}
-        self.output, self._cache = _forward(model, x, "", self._values)
+        self.output, self._cache = walk_forward(model, x, "", self._note)
+
+    def _note(self, name: str, module: Module, y: Array, cache: Any) -> None:
+        self._values[name] = y
 
     def backward(self, dy: Array) -> Array:
         self.grad = {}
@@ -40,19 +45,21 @@ class Activations(Mapping[str, Array]):
         return len(self._values)
 
 
-def _forward(module: Module, x: Array, prefix: str, values: dict[str, Array]) -> tuple[Array, Any]:
-    """What module.forward computes and caches, each step's output noted under its dotted name."""
+def walk_forward(module: Module, x: Array, prefix: str, visit: Visit) -> tuple[Array, Any]:
+    """What module.forward computes and caches; visit is told of each step under its dotted name, inner ones first."""
     if isinstance(module, Chain):
         caches = []
         for name, step in module.chain:
-            x, cache = _forward(step, x, f"{prefix}{name}.", values)
-            values[f"{prefix}{name}"] = x
+            x, cache = walk_forward(step, x, f"{prefix}{name}.", visit)
+            visit(f"{prefix}{name}", step, x, cache)
             caches.append(cache)
         return x, caches
     if isinstance(module, Residual):
-        values[f"{prefix}main"], main_cache = _forward(module.main, x, f"{prefix}main.", values)
-        values[f"{prefix}shortcut"], shortcut_cache = _forward(module.shortcut, x, f"{prefix}shortcut.", values)
-        return values[f"{prefix}main"] + values[f"{prefix}shortcut"], (main_cache, shortcut_cache)
+        main, main_cache = walk_forward(module.main, x, f"{prefix}main.", visit)
+        visit(f"{prefix}main", module.main, main, main_cache)
+        shortcut, shortcut_cache = walk_forward(module.shortcut, x, f"{prefix}shortcut.", visit)
+        visit(f"{prefix}shortcut", module.shortcut, shortcut, shortcut_cache)
+        return main + shortcut, (main_cache, shortcut_cache)
     return module.forward(x)
 
 

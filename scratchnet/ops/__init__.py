@@ -36,6 +36,7 @@ from scratchnet.ops.activation import (
     tanh_backward,
 )
 from scratchnet.ops.conv import conv2d, conv2d_backward
+from scratchnet.ops.conv_transpose import conv_transpose2d, conv_transpose2d_backward
 from scratchnet.ops.dropout import dropout, dropout_backward
 from scratchnet.ops.flatten import flatten, flatten_backward
 from scratchnet.ops.linear import linear, linear_backward
@@ -67,6 +68,8 @@ __all__ = [
     "batch_norm_backward",
     "conv2d",
     "conv2d_backward",
+    "conv_transpose2d",
+    "conv_transpose2d_backward",
     "cross_entropy",
     "cross_entropy_backward",
     "dropout",

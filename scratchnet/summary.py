@@ -1,0 +1,33 @@
+"""python -m scratchnet.summary cifar10: a network as a table, with what each layer saves for backward."""
+
+import argparse
+import sys
+import warnings
+
+from scratchnet import _cli, models, nn
+
+INPUTS = {"mnist": (1, 28, 28), "cifar10": (3, 32, 32)}
+
+
+def command(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m scratchnet.summary", description=__doc__)
+    parser.add_argument("dataset", choices=list(models.MODELS), help="whose networks to choose from")
+    parser.add_argument("--model", help="which network (default: the dataset's first)")
+    parser.add_argument("--batch-size", type=_cli.positive_int, default=64)
+    options = parser.parse_args(argv)
+    name = options.model or next(iter(models.MODELS[options.dataset]))
+    try:
+        model = models.build(options.dataset, name, rng=0)
+    except ValueError as error:
+        raise _cli.UsageError(error) from None
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "dropout2d")  # system C's Dropout2d on a 2-D input is the tutorial's
+        print(nn.summary(model, (options.batch_size, *INPUTS[options.dataset])))
+
+
+def main(argv: list[str] | None = None) -> int:
+    return _cli.run(command, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
