@@ -1,11 +1,17 @@
 """What to train and how, as data. scratchnet.train and torch_ref.train read the same recipes.
 
-The tutorials' recipes are the defaults: RECIPES[dataset][model]["tutorial"].
+A recipe belongs to a family of networks: "mnist" takes grey images of 28 × 28, "cifar10" colour images of 32 × 32.
+The tutorials' recipes are the defaults: RECIPES[family][model]["tutorial"].
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-MNIST_NORMALIZE = (0.1307, 0.3081)  # mean and standard deviation of MNIST's training pixels
+FAMILIES = {"mnist": "mnist", "fashion_mnist": "mnist", "kmnist": "mnist", "cifar10": "cifar10"}
+IMAGES = {"mnist": (1, 28, 28), "cifar10": (3, 32, 32)}  # (C, H, W) of a family
+
+# Mean and standard deviation of the training pixels, in [0, 1]. The tutorials take MNIST's for CIFAR-10 too.
+MNIST_NORMALIZE = (0.1307, 0.3081)
+NORMALIZE = {"fashion_mnist": (0.2860, 0.3530), "kmnist": (0.1918, 0.3483)}
 
 
 @dataclass(frozen=True)
@@ -17,7 +23,7 @@ class Recipe:
     (None: all). eval_train also measures the final accuracy on the training images.
     """
 
-    dataset: str
+    family: str
     model: str
     optimizer: str  # "sgd" or "adam"
     lr: float
@@ -30,6 +36,7 @@ class Recipe:
     eval_every: int | None = None
     eval_limit: int | None = None
     eval_train: bool = False
+    dataset: str = ""  # set by find
 
 
 _ALL = [
@@ -73,19 +80,27 @@ _ALL = [
 ]
 
 RECIPES: dict[str, dict[str, dict[str, Recipe]]] = {}
-for _recipe in _ALL:  # the first model of a dataset is its default
-    RECIPES.setdefault(_recipe.dataset, {})[_recipe.model] = {"tutorial": _recipe}
+for _recipe in _ALL:  # the first model of a family is its default
+    RECIPES.setdefault(_recipe.family, {})[_recipe.model] = {"tutorial": _recipe}
 
 
-def find(dataset: str, model: str | None = None, recipe: str | None = None) -> Recipe:
-    """The recipe of a dataset; the model defaults to the dataset's first, the recipe to the tutorial's."""
-    if dataset not in RECIPES:
-        raise ValueError(f"dataset: expected one of {', '.join(RECIPES)}, got {dataset!r}")
-    models = RECIPES[dataset]
+def family(dataset: str, rgb: bool = False) -> str:
+    """The family of networks that takes a dataset's images; rgb says it for "folder:PATH"."""
+    if dataset.startswith("folder:"):
+        return "cifar10" if rgb else "mnist"
+    if dataset not in FAMILIES:
+        raise ValueError(f"dataset: expected one of {', '.join(FAMILIES)} or folder:PATH, got {dataset!r}")
+    return FAMILIES[dataset]
+
+
+def find(dataset: str, model: str | None = None, recipe: str | None = None, rgb: bool = False) -> Recipe:
+    """The recipe for a dataset; the model defaults to its family's first, the recipe to the tutorial's."""
+    models = RECIPES[family(dataset, rgb)]
     model = model or next(iter(models))
     if model not in models:
         raise ValueError(f"model for {dataset}: expected one of {', '.join(models)}, got {model!r}")
     recipe = recipe or "tutorial"
     if recipe not in models[model]:
         raise ValueError(f"recipe for {dataset} {model}: expected one of {', '.join(models[model])}, got {recipe!r}")
-    return models[model][recipe]
+    found = models[model][recipe]
+    return replace(found, dataset=dataset, normalize=found.normalize and NORMALIZE.get(dataset, found.normalize))

@@ -4,25 +4,23 @@ import argparse
 import sys
 import warnings
 
-from scratchnet import _cli, models, nn
-
-INPUTS = {"mnist": (1, 28, 28), "cifar10": (3, 32, 32)}
+from scratchnet import _cli, models, nn, recipes
 
 
 def command(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m scratchnet.summary", description=__doc__)
-    parser.add_argument("dataset", choices=list(models.MODELS), help="whose networks to choose from")
+    parser.add_argument("family", choices=list(models.MODELS), help="whose networks to choose from")
     parser.add_argument("--model", help="which network (default: the dataset's first)")
     parser.add_argument("--batch-size", type=_cli.positive_int, default=64)
     options = parser.parse_args(argv)
-    name = options.model or next(iter(models.MODELS[options.dataset]))
+    name = options.model or next(iter(models.MODELS[options.family]))
     try:
-        model = models.build(options.dataset, name, rng=0)
+        model = models.build(options.family, name, rng=0)
     except ValueError as error:
         raise _cli.UsageError(error) from None
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "dropout2d")  # system C's Dropout2d on a 2-D input is the tutorial's
-        print(nn.summary(model, (options.batch_size, *INPUTS[options.dataset])))
+        print(nn.summary(model, (options.batch_size, *recipes.IMAGES[options.family])))
 
 
 def main(argv: list[str] | None = None) -> int:

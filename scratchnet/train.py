@@ -21,7 +21,8 @@ EVAL_BATCH = 250  # im2col's columns of 250 images stay below 100 MB
 
 def add_recipe_options(parser: argparse.ArgumentParser) -> None:
     """The options that scratchnet.train and torch_ref.train share."""
-    parser.add_argument("dataset", choices=list(recipes.RECIPES), help="what to train on")
+    parser.add_argument("dataset", help=f"{', '.join(recipes.FAMILIES)}, or folder:PATH for images of your own")
+    parser.add_argument("--rgb", action="store_true", help="folder:PATH in colour, 32 × 32, not grey, 28 × 28")
     parser.add_argument("--model", help="which network (default: the dataset's first)")
     parser.add_argument("--recipe", help="a named setting of everything (default: tutorial)")
     parser.add_argument("--epochs", type=_cli.positive_int)
@@ -43,12 +44,20 @@ def add_recipe_options(parser: argparse.ArgumentParser) -> None:
 def chosen_recipe(options: argparse.Namespace) -> Recipe:
     """The named recipe with what the options replace."""
     try:
-        recipe = recipes.find(options.dataset, options.model, options.recipe)
+        recipe = recipes.find(options.dataset, options.model, options.recipe, options.rgb)
     except ValueError as error:
         raise _cli.UsageError(error) from None
-    fields = {field.name for field in dataclasses.fields(Recipe)} - {"dataset", "model"}
+    fields = {field.name for field in dataclasses.fields(Recipe)} - {"family", "dataset", "model"}
     changes = {name: value for name, value in vars(options).items() if name in fields and value is not None}
     return dataclasses.replace(recipe, **changes)
+
+
+def load_split(recipe: Recipe, split: str, data_dir: str | None) -> datasets.ArrayDataset:
+    """A split of the recipe's dataset; images of a folder are brought to the size that its networks take."""
+    if not recipe.dataset.startswith("folder:"):
+        return datasets.load(recipe.dataset, split, data_dir)
+    channels, *size = recipes.IMAGES[recipe.family]
+    return datasets.load(recipe.dataset, split, data_dir, size=tuple(size), mode="RGB" if channels == 3 else "L")
 
 
 def make_transform(recipe: Recipe, dtype: str) -> datasets.Compose:
@@ -77,10 +86,11 @@ def on_device(batches: datasets.DataLoader, device: backend.Device) -> Iterator[
 
 
 def train(recipe: Recipe, options: argparse.Namespace, device: backend.Device) -> None:
-    train_set = datasets.load(recipe.dataset, "train", options.data_dir)
-    test_set = datasets.load(recipe.dataset, "test", options.data_dir)
+    train_set = load_split(recipe, "train", options.data_dir)
+    test_set = load_split(recipe, "test", options.data_dir)
     model_rng, order_rng = seed_streams(options.seed)
-    model = models.build(recipe.dataset, recipe.model, rng=model_rng).to(float_dtype(options.dtype)).to(device)
+    model = models.build(recipe.family, recipe.model, len(train_set.classes), model_rng)
+    model.to(float_dtype(options.dtype)).to(device)
     criterion = nn.CrossEntropyLoss()
     optimizer = make_optimizer(recipe, model)
 

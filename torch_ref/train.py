@@ -11,7 +11,7 @@ from torch import nn
 
 from scratchnet import _cli, datasets
 from scratchnet.recipes import Recipe
-from scratchnet.train import add_recipe_options, chosen_recipe, make_transform, seed_streams
+from scratchnet.train import add_recipe_options, chosen_recipe, load_split, make_transform, seed_streams
 from scratchnet.training.metrics import Evaluation
 from scratchnet.training.report import Report
 from torch_ref.models import MODELS
@@ -33,10 +33,10 @@ def evaluate(model: nn.Module, criterion: nn.Module, batches: datasets.DataLoade
 
 def train(recipe: Recipe, options: argparse.Namespace) -> None:
     torch.manual_seed(options.seed)
-    train_set = datasets.load(recipe.dataset, "train", options.data_dir)
-    test_set = datasets.load(recipe.dataset, "test", options.data_dir)
+    train_set = load_split(recipe, "train", options.data_dir)
+    test_set = load_split(recipe, "test", options.data_dir)
     _, order_rng = seed_streams(options.seed)
-    model = MODELS[recipe.dataset][recipe.model]().to(getattr(torch, options.dtype))
+    model = MODELS[recipe.family][recipe.model](num_classes=len(train_set.classes)).to(getattr(torch, options.dtype))
     criterion = nn.CrossEntropyLoss()
     if recipe.optimizer == "adam":
         optimizer = torch.optim.Adam(model.parameters(), recipe.lr, weight_decay=recipe.weight_decay)

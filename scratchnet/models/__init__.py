@@ -1,6 +1,7 @@
 """The networks. Attribute names are those of the PyTorch tutorials they come from, so that their weights load.
 
-`build("mnist", "cnn", rng=0)` makes a network by the names that the commands use.
+`build("mnist", "cnn", rng=0)` makes a network by the names that the commands use: "mnist" stands for all grey
+images of 28 × 28, "cifar10" for all colour images of 32 × 32.
 """
 
 from collections.abc import Callable
@@ -18,13 +19,13 @@ MODELS: dict[str, dict[str, Callable[..., Chain]]] = {
 }
 
 
-def build(dataset: str, model: str, rng: Rng = None) -> Chain:
-    """A new network of that name for that dataset, its weights drawn from rng."""
-    if dataset not in MODELS:
-        raise ValueError(f"dataset: expected one of {', '.join(MODELS)}, got {dataset!r}")
-    if model not in MODELS[dataset]:
-        raise ValueError(f"model for {dataset}: expected one of {', '.join(MODELS[dataset])}, got {model!r}")
-    return MODELS[dataset][model](rng=rng)
+def build(family: str, model: str, num_classes: int = 10, rng: Rng = None) -> Chain:
+    """A new network of that name, its weights drawn from rng."""
+    if family not in MODELS:
+        raise ValueError(f"family: expected one of {', '.join(MODELS)}, got {family!r}")
+    if model not in MODELS[family]:
+        raise ValueError(f"model for {family}: expected one of {', '.join(MODELS[family])}, got {model!r}")
+    return MODELS[family][model](num_classes=num_classes, rng=rng)
 
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""Two networks for 32 × 32 colour images in 10 classes."""
+"""Two networks for 32 × 32 colour images in 10 classes (or as many as num_classes says)."""
 
 import numpy
 
@@ -13,7 +13,7 @@ class CifarCNN(nn.Chain):
     a 2-D input, which drops single elements and warns, in torch as here; the warning is silenced.
     """
 
-    def __init__(self, rng: Rng = None) -> None:
+    def __init__(self, num_classes: int = 10, rng: Rng = None) -> None:
         rng = numpy.random.default_rng(rng)
         channels = [3, 4, 8, 16, 32, 64]
         for i in range(5):
@@ -24,7 +24,7 @@ class CifarCNN(nn.Chain):
         self.pool2 = nn.AvgPool2d(2, 2)
         self.dropout = nn.Dropout2d(0.5, rng=rng)
         self.fc1 = nn.Linear(64 * 4 * 4, 512, rng=rng)
-        self.fc2 = nn.Linear(512, 10, rng=rng)
+        self.fc2 = nn.Linear(512, num_classes, rng=rng)
         self.chain = [
             ("conv1", self.conv1),  # (N, 4, 32, 32)
             ("batch_norm1", self.batch_norm1),
@@ -55,13 +55,13 @@ class CifarCNN(nn.Chain):
 class CifarSimpleCNN(nn.Chain):
     """Two convolutions and two linear layers; image_size is the height and width of the images."""
 
-    def __init__(self, image_size: int = 32, rng: Rng = None) -> None:
+    def __init__(self, num_classes: int = 10, image_size: int = 32, rng: Rng = None) -> None:
         rng = numpy.random.default_rng(rng)
         self.conv1 = nn.Conv2d(3, 16, 3, 1, 1, rng=rng)
         self.pool = nn.MaxPool2d(2, 2, 0)
         self.conv2 = nn.Conv2d(16, 32, 3, 1, 1, rng=rng)
         self.fc1 = nn.Linear(32 * (image_size // 4) ** 2, 512, rng=rng)
-        self.fc2 = nn.Linear(512, 10, rng=rng)
+        self.fc2 = nn.Linear(512, num_classes, rng=rng)
         self.chain = [
             ("conv1", self.conv1),  # (N, 16, 32, 32)
             ("relu1", nn.ReLU()),

@@ -12,14 +12,14 @@ from scratchnet.nn.init import Rng
 class LeNet5(nn.Chain):
     """For 28 × 28 grey images, padded to 32 × 32 by the first convolution: 61,706 parameters."""
 
-    def __init__(self, rng: Rng = None) -> None:
+    def __init__(self, num_classes: int = 10, rng: Rng = None) -> None:
         rng = numpy.random.default_rng(rng)
         self.conv1 = nn.Conv2d(1, 6, 5, padding=2, rng=rng)
         self.conv2 = nn.Conv2d(6, 16, 5, rng=rng)
         self.pool = nn.MaxPool2d(2)
         self.fc1 = nn.Linear(16 * 5 * 5, 120, rng=rng)
         self.fc2 = nn.Linear(120, 84, rng=rng)
-        self.fc3 = nn.Linear(84, 10, rng=rng)
+        self.fc3 = nn.Linear(84, num_classes, rng=rng)
         self.chain = [
             ("conv1", self.conv1),  # (N, 6, 28, 28)
             ("relu1", nn.ReLU()),

@@ -6,6 +6,7 @@ import struct
 import pytest
 
 import scratchnet.__main__
+import scratchnet.recipes
 import scratchnet.train
 import torch_ref.train
 from scratchnet import datasets
@@ -78,7 +79,7 @@ def test_torch_ref_runs_the_same_recipe(capsys):
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        (["mnits"], "invalid choice: 'mnits'"),
+        (["mnits"], "expected one of mnist, fashion_mnist, kmnist, cifar10 or folder:PATH, got 'mnits'"),
         (["mnist", "--epochs", "0"], "expected a whole number ≥ 1, got '0'"),
         (["mnist", "--lr", "nan"], "expected a number > 0, got 'nan'"),
         (["mnist", "--lr", "-1"], "expected a number > 0, got '-1'"),
@@ -137,3 +138,29 @@ def test_the_front_door_lists_and_runs_commands(capsys, few):
     assert scratchnet.__main__.main(["fly"]) == 2
     assert "got 'fly'" in capsys.readouterr().err
     assert scratchnet.__main__.main(["train", *SHORT, *few]) == 0
+
+
+@pytest.mark.parametrize("rgb", [False, True])
+@pytest.mark.parametrize("main", [scratchnet.train.main, torch_ref.train.main])
+def test_a_folder_of_images(capsys, tmp_path, rgb, main):
+    """Three classes of flat images, told apart by their brightness."""
+    from PIL import Image
+
+    for split, count in (("train", 20), ("test", 5)):
+        for name, level in (("black", 0), ("grey", 128), ("white", 255)):
+            folder = tmp_path / split / name
+            folder.mkdir(parents=True)
+            for i in range(count):
+                Image.new("RGB", (40, 30), (level, level, max(level - i, 0))).save(folder / f"{i}.png")
+    argv = [f"folder:{tmp_path}", "--model", "simple" if rgb else "cnn", "--epochs", "6", "--batch-size", "10"]
+    text = output(capsys, [*argv, *(["--rgb"] if rgb else [])], main)
+    assert "60 training and 15 test images" in text
+    assert re.search(r"^  white +100\.00%  5/5$", text, re.M)
+    assert "test accuracy 100.00% (15 of 15)" in text
+
+
+def test_fashion_mnist_is_normalised_by_its_own_figures():
+    assert scratchnet.recipes.find("mnist", "dropout").normalize == (0.1307, 0.3081)
+    assert scratchnet.recipes.find("fashion_mnist", "dropout").normalize == (0.2860, 0.3530)
+    assert scratchnet.recipes.find("kmnist", "lenet5").normalize == (0.1918, 0.3483)
+    assert scratchnet.recipes.find("kmnist", "mlp").normalize is None

@@ -8,7 +8,7 @@ from torch_ref.masks import Dropout2d
 
 
 class CifarCNN(nn.Module):
-    def __init__(self) -> None:
+    def __init__(self, num_classes: int = 10) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(3, 4, 3, padding=1)
         self.conv2 = nn.Conv2d(4, 8, 3, padding=1)
@@ -24,7 +24,7 @@ class CifarCNN(nn.Module):
         self.pool2 = nn.AvgPool2d(2, 2)
         self.dropout = Dropout2d(0.5)
         self.fc1 = nn.Linear(64 * 4 * 4, 512)
-        self.fc2 = nn.Linear(512, 10)
+        self.fc2 = nn.Linear(512, num_classes)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = F.relu(self.batch_norm1(self.conv1(x)))
@@ -37,13 +37,13 @@ class CifarCNN(nn.Module):
 
 
 class CifarSimpleCNN(nn.Module):
-    def __init__(self, image_size: int = 32) -> None:
+    def __init__(self, num_classes: int = 10, image_size: int = 32) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(3, 16, 3, 1, 1)
         self.pool = nn.MaxPool2d(2, 2, 0)
         self.conv2 = nn.Conv2d(16, 32, 3, 1, 1)
         self.fc1 = nn.Linear(32 * (image_size // 4) ** 2, 512)
-        self.fc2 = nn.Linear(512, 10)
+        self.fc2 = nn.Linear(512, num_classes)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = self.pool(F.relu(self.conv1(x)))
