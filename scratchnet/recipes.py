@@ -86,7 +86,7 @@ for _recipe in _ALL:  # the first model of a family is its default
 
 def family(dataset: str, rgb: bool = False) -> str:
     """The family of networks that takes a dataset's images; rgb says it for "folder:PATH"."""
-    if dataset.startswith("folder:"):
+    if dataset.startswith("folder:") and dataset != "folder:":
         return "cifar10" if rgb else "mnist"
     if dataset not in FAMILIES:
         raise ValueError(f"dataset: expected one of {', '.join(FAMILIES)} or folder:PATH, got {dataset!r}")
