@@ -8,8 +8,13 @@ Example:
     ((50, 1, 28, 28), dtype('float32'), (50,))
 """
 
-from scratchnet.datasets.base import ArrayDataset, DatasetError, DatasetNotFoundError
+from scratchnet.datasets.base import ArrayDataset, DatasetError, DatasetNotFoundError, DownloadError
+from scratchnet.datasets.downloads import download
+from scratchnet.datasets.folder import FolderDataset, load_folder
+from scratchnet.datasets.integrity import Verification, verify
 from scratchnet.datasets.loader import DataLoader
+from scratchnet.datasets.paths import data_root
+from scratchnet.datasets.random_transforms import RandomCrop, RandomHorizontalFlip, crop, hflip
 from scratchnet.datasets.registry import DATASETS, load
 from scratchnet.datasets.transforms import Compose, Normalize, ToFloat
 
@@ -20,7 +25,18 @@ __all__ = [
     "DataLoader",
     "DatasetError",
     "DatasetNotFoundError",
+    "DownloadError",
+    "FolderDataset",
     "Normalize",
+    "RandomCrop",
+    "RandomHorizontalFlip",
     "ToFloat",
+    "Verification",
+    "crop",
+    "data_root",
+    "download",
+    "hflip",
     "load",
+    "load_folder",
+    "verify",
 ]

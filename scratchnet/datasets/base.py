@@ -1,9 +1,14 @@
 """A labelled image dataset held in memory, and the errors that datasets raise."""
 
 import operator
-from dataclasses import dataclass
+import os
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from importlib.resources.abc import Traversable
 
 
 class DatasetError(ValueError):
@@ -12,6 +17,10 @@ class DatasetError(ValueError):
 
 class DatasetNotFoundError(DatasetError, FileNotFoundError):
     """A dataset's file is missing. The message says where it was looked for and which layout is expected."""
+
+
+class DownloadError(DatasetError, ConnectionError):
+    """No mirror delivered a file. The message says what each of them did, and how to place the file by hand."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -66,7 +75,7 @@ class ArrayDataset:
 
     def __repr__(self) -> str:
         return (
-            f"ArrayDataset({self.name!r}, {self.split!r}, images=uint8 {self.images.shape}, "
+            f"{type(self).__name__}({self.name!r}, {self.split!r}, images=uint8 {self.images.shape}, "
             f"labels=int64 {self.labels.shape}, {len(self.classes)} classes)"
         )
 
@@ -79,7 +88,18 @@ class ArrayDataset:
         n = operator.index(n)
         if not 0 <= n <= len(self):
             raise ValueError(f"subset: expected n between 0 and {len(self)} ({self.name} {self.split}), got {n}")
-        return ArrayDataset(self.name, self.split, self.images[:n], self.labels[:n], self.classes)
+        return replace(self, images=self.images[:n], labels=self.labels[:n])
+
+
+def read_file(path: "Traversable", kind: str) -> bytes:
+    """A file's bytes, or a DatasetError that names the file; ``kind`` is what it was expected to be."""
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise DatasetNotFoundError(f"{path}: expected {kind}, got no such file") from None
+    except OSError as error:
+        cause = os.strerror(error.errno) if error.errno else str(error)
+        raise DatasetError(f"{path}: expected a readable file, got: {cause}") from error
 
 
 def check_labels(labels: np.ndarray, n_classes: int, where: object) -> None:

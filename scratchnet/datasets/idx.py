@@ -8,13 +8,12 @@ to hold exactly as many bytes as its header announces.
 
 import gzip
 import math
-import os
 import zlib
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from scratchnet.datasets.base import DatasetError, DatasetNotFoundError
+from scratchnet.datasets.base import DatasetError, read_file
 
 if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
@@ -39,7 +38,7 @@ def read_idx(path: "Traversable", ndim: int) -> np.ndarray:
         DatasetError: the file cannot be read or decompressed, is no IDX file of unsigned bytes, has another
             number of dimensions, or holds fewer or more bytes than its header says.
     """
-    data = _decompressed(_file_bytes(path), path)
+    data = _decompressed(read_file(path, "an IDX file"), path)
     header = 4 + 4 * ndim  # bytes
     if len(data) < 4:
         raise DatasetError(f"{path}: truncated: expected an IDX header of {header} bytes, got {len(data)} bytes")
@@ -62,16 +61,6 @@ def read_idx(path: "Traversable", ndim: int) -> np.ndarray:
             f"{path}: {problem}: expected {expected} bytes (a header of {header} and {sizes} values), got {len(data)}"
         )
     return np.frombuffer(data, np.uint8, offset=header).reshape(shape)
-
-
-def _file_bytes(path: "Traversable") -> bytes:
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        raise DatasetNotFoundError(f"{path}: expected an IDX file, got no such file") from None
-    except OSError as error:
-        cause = os.strerror(error.errno) if error.errno else str(error)
-        raise DatasetError(f"{path}: expected a readable file, got: {cause}") from error
 
 
 def _decompressed(data: bytes, path: "Traversable") -> bytes:

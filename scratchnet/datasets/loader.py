@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from scratchnet.datasets.base import ArrayDataset
-from scratchnet.datasets.transforms import ToFloat, Transform
+from scratchnet.datasets.transforms import ToFloat, Transform, apply, is_random
 
 Batch = tuple[np.ndarray, np.ndarray]
 
@@ -30,9 +30,10 @@ class DataLoader:
         batch_size: samples in a batch; the last batch of an epoch may be smaller.
         shuffle: draw a new permutation from the generator at every ``iter(loader)``, i.e. once an epoch.
         rng: a ``numpy.random.Generator``, which nothing else should draw from, or an int seed. None makes a
-            fresh, unseeded generator. Only used with ``shuffle=True``.
+            fresh, unseeded generator. Only used with ``shuffle=True`` or a random transform.
         drop_last: leave out a last batch that is smaller than ``batch_size``.
-        transform: from uint8 (N, C, H, W) to floating-point x. None is ``ToFloat()``: float32 in [0, 1].
+        transform: from uint8 (N, C, H, W) to floating-point x. None is ``ToFloat()``: float32 in [0, 1]. A random
+            transform (one whose attribute ``random`` is True) is called with a generator as well.
         limit_batches: end an epoch after so many batches. None is no limit.
 
     Shape:
@@ -43,6 +44,10 @@ class DataLoader:
     another loader over the same data yield the batches that were still to come in this epoch (none after its
     last batch) and then the same following epochs. Taken between epochs, it stands for the beginning of the
     next one.
+
+    Random transforms: at the beginning of an epoch, after the permutation, four integers are drawn. Batch i gets
+    the generator ``default_rng([*integers, i])``, so what it draws depends on neither the batches before
+    nor the place where the epoch was resumed.
 
     Raises:
         TypeError, ValueError: an argument of the wrong type or out of range; a transform whose result is not
@@ -69,10 +74,10 @@ class DataLoader:
         self.dataset = dataset
         self.batch_size = _positive("batch_size", batch_size)
         self.shuffle = shuffle
-        generator = _generator(rng)
-        self.rng = generator if shuffle else None
-        self.drop_last = drop_last
         self.transform = ToFloat() if transform is None else transform
+        generator = _generator(rng)
+        self.rng = generator if shuffle or is_random(self.transform) else None
+        self.drop_last = drop_last
         self.limit_batches = None if limit_batches is None else _positive("limit_batches", limit_batches)
         self._epoch = _Epoch(self._rng_state(), next_batch=0, finished=True)
         self._resume_at = 0
@@ -83,17 +88,16 @@ class DataLoader:
         return batches if self.limit_batches is None else min(batches, self.limit_batches)
 
     def __iter__(self) -> Iterator[Batch]:
-        # The permutation is drawn here and not at the first next(), hence no generator function.
+        # Everything is drawn here and not at the first next(), hence no generator function.
         epoch = self._epoch = _Epoch(self._rng_state(), next_batch=self._resume_at)
         self._resume_at = 0
-        n = len(self.dataset)
-        order = np.arange(n) if self.rng is None else self.rng.permutation(n)
-        return self._batches(order, epoch)
+        order, seed = self._draw()
+        return self._batches(order, seed, epoch)
 
     def state_dict(self) -> dict[str, Any]:
         """What ``load_state_dict`` needs, as plain JSON values.
 
-        ``rng`` is the generator's state at the beginning of the epoch (None without shuffling),
+        ``rng`` is the generator's state at the beginning of the epoch (None if nothing is random),
         ``next_batch`` the index of the batch that comes next in it; ``batch_size`` and ``samples`` say what
         that index counts.
         """
@@ -130,19 +134,28 @@ class DataLoader:
         if type(next_batch) is not int or not 0 <= next_batch <= last:
             raise ValueError(f"DataLoader: expected next_batch between 0 and {last}, got {next_batch!r}")
         if (rng_state is None) != (self.rng is None):
+            what = "a random transform" if self.rng is not None and not self.shuffle else f"shuffle={self.shuffle}"
             raise ValueError(
-                f"DataLoader: expected the state of a loader with shuffle={self.shuffle}, got one with "
-                f"shuffle={rng_state is not None}"
+                f"DataLoader: expected the state of a loader with {what}, got one with shuffle={rng_state is not None}"
             )
         if self.rng is not None:
             _set_rng_state(self.rng, rng_state)
         self._epoch = _Epoch(self._rng_state(), next_batch)
         self._resume_at = next_batch
 
-    def _batches(self, order: np.ndarray, epoch: _Epoch) -> Iterator[Batch]:
+    def _draw(self) -> tuple[np.ndarray, list[int]]:
+        """The order of an epoch, and the seed of its random transforms."""
+        n = len(self.dataset)
+        order = self.rng.permutation(n) if self.rng is not None and self.shuffle else np.arange(n)
+        if self.rng is None or not is_random(self.transform):
+            return order, []
+        return order, self.rng.integers(2**32, size=4).tolist()
+
+    def _batches(self, order: np.ndarray, seed: list[int], epoch: _Epoch) -> Iterator[Batch]:
         for index in range(epoch.next_batch, len(self)):
             chosen = order[index * self.batch_size : (index + 1) * self.batch_size]
-            x = self.transform(self.dataset.images[chosen])
+            rng = np.random.default_rng([*seed, index]) if seed else None
+            x = apply(self.transform, self.dataset.images[chosen], rng)
             labels = self.dataset.labels[chosen]
             _check_batch(x, labels)
             epoch.next_batch = index + 1

@@ -1,7 +1,8 @@
 """Transforms of whole batches, named after torchvision's transforms of single images.
 
 A transform is any callable from an array to an array. These are pure: they leave their input as it was,
-unless ``inplace=True`` says otherwise.
+unless ``inplace=True`` says otherwise. A random transform has an attribute ``random`` that is True and takes a
+``numpy.random.Generator`` as its second argument (``random_transforms.py``).
 """
 
 from collections.abc import Callable, Sequence
@@ -9,7 +10,17 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
-Transform = Callable[[np.ndarray], np.ndarray]
+Transform = Callable[..., np.ndarray]
+
+
+def is_random(transform: Transform) -> bool:
+    """Whether a transform takes a generator beside the batch."""
+    return getattr(transform, "random", False) is True
+
+
+def apply(transform: Transform, batch: np.ndarray, rng: np.random.Generator | None) -> np.ndarray:
+    """Call a transform, with the generator if it takes one."""
+    return transform(batch, rng) if is_random(transform) else transform(batch)
 
 
 class ToFloat:
@@ -92,7 +103,7 @@ class Normalize:
 
 
 class Compose:
-    """Several transforms, one after the other.
+    """Several transforms, one after the other. It is random, and needs a generator, if one of them is.
 
     Example:
         >>> Compose([ToFloat(), Normalize(0.1307, 0.3081, inplace=True)])
@@ -108,9 +119,13 @@ class Compose:
             if not callable(transform):
                 raise TypeError(f"Compose: expected callables, got {transform!r}")
 
-    def __call__(self, batch: np.ndarray) -> np.ndarray:
+    @property
+    def random(self) -> bool:
+        return any(is_random(transform) for transform in self.transforms)
+
+    def __call__(self, batch: np.ndarray, rng: np.random.Generator | None = None) -> np.ndarray:
         for transform in self.transforms:
-            batch = transform(batch)
+            batch = apply(transform, batch, rng)
         return batch
 
     def __repr__(self) -> str:

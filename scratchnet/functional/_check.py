@@ -79,6 +79,13 @@ def number(op: str, name: str, value: Any) -> float:
     return float(value)
 
 
+def boolean(op: str, name: str, value: Any) -> bool:
+    """value as a bool; 1, None or "yes" is none."""
+    if not isinstance(value, bool | numpy.bool):
+        raise TypeError(f"{op}: expected {name} as True or False, got {value!r}")
+    return bool(value)
+
+
 def probability(op: str, p: Any) -> float:
     p = number(op, "p", p)
     if not 0 <= p <= 1:

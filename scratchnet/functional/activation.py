@@ -1,5 +1,7 @@
 """Activation functions; the mathematics is in scratchnet/ops/activation.py. All take any shape."""
 
+import warnings
+
 from scratchnet.functional import _check as check
 from scratchnet.functional._call import Saved, backward, forward
 from scratchnet.ops.shape import Array
@@ -55,8 +57,8 @@ def gelu_backward(dy: Array, cache: Saved) -> Array:
     return backward("gelu", dy, cache)
 
 
-def softmax(x: Array, dim: int) -> tuple[Array, Saved]:
-    """Probabilities e^x / Σ e^x along axis dim (negative: from the back)."""
+def softmax(x: Array, dim: int | None = None) -> tuple[Array, Saved]:
+    """Probabilities e^x / Σ e^x along axis dim (negative: from the back). Without dim it guesses, with a warning."""
     return _along("softmax", x, dim)
 
 
@@ -64,8 +66,8 @@ def softmax_backward(dy: Array, cache: Saved) -> Array:
     return backward("softmax", dy, cache)
 
 
-def log_softmax(x: Array, dim: int) -> tuple[Array, Saved]:
-    """x − log Σ e^x along axis dim (negative: from the back)."""
+def log_softmax(x: Array, dim: int | None = None) -> tuple[Array, Saved]:
+    """x − log Σ e^x along axis dim (negative: from the back). Without dim it guesses, with a warning."""
     return _along("log_softmax", x, dim)
 
 
@@ -73,8 +75,11 @@ def log_softmax_backward(dy: Array, cache: Saved) -> Array:
     return backward("log_softmax", dy, cache)
 
 
-def _along(op: str, x: Array, dim: int) -> tuple[Array, Saved]:
+def _along(op: str, x: Array, dim: int | None) -> tuple[Array, Saved]:
     check.check_float(op, "the input", x)
+    if dim is None:
+        dim = 0 if x.ndim in (0, 1, 3) else 1  # torch's guess, which it deprecates
+        warnings.warn(f"{op}: without dim it takes axis {dim} of {x.shape}; pass the axis you mean", stacklevel=3)
     dim = check.axis(op, "dim", dim, x.ndim)
     if x.ndim == 0:  # one element: its own axis
         return forward(op, x, dim, unbatched=True)

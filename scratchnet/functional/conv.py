@@ -50,8 +50,12 @@ def _convolve(op: str, x: Array, weight: Array, bias: Array | None, stride, padd
     dilations = check.integer_pair(op, "dilation", dilation, 1)
     groups = check.integer(op, "groups", groups, 1)
     o, c_group, kh, kw = weight.shape
+    if o == 0:
+        raise ValueError(f"{op}: expected at least one output channel, got weight of shape {weight.shape}")
     if o % groups:
         raise ValueError(f"{op}: expected out_channels divisible by groups={groups}, got {o}")
+    if 0 in x.shape[-2:] and 0 not in x.shape[:-2]:
+        raise ValueError(f"{op}: expected images of at least one pixel, got an input of shape {x.shape}")
     if x.shape[-3] != c_group * groups:
         in_groups = f" in {groups} groups" if groups > 1 else ""
         raise ValueError(
@@ -134,7 +138,7 @@ def conv_transpose2d(
     check.check_float(op, "the input", x)
     check.check_ndim(op, x, (3, 4), "(N, C, H, W) or (C, H, W)")
     check.check_parameter(op, "weight", weight, x)
-    if weight.ndim != 4 or 0 in weight.shape[2:]:
+    if weight.ndim != 4 or 0 in weight.shape:
         raise ValueError(f"{op}: expected weight of shape (C, O/groups, KH, KW), got {weight.shape}")
     strides = check.integer_pair(op, "stride", stride, 1)
     paddings = check.integer_pair(op, "padding", padding, 0)

@@ -8,21 +8,32 @@ from scratchnet.ops.shape import Array
 
 
 def dropout(
-    x: Array, p: float = 0.5, *, seed: int = 0, stream: int = 0, call: int = 0, channels: bool = False
+    x: Array,
+    p: float = 0.5,
+    training: bool = True,
+    *,
+    seed: int = 0,
+    stream: int = 0,
+    call: int = 0,
+    channels: bool = False,
 ) -> tuple[Array, Saved]:
     """y = mask · x / (1 − p); the mask is a function of (seed, stream, call) alone, nothing random is kept.
 
+    Without training nothing is dropped, and y = x.
     seed, stream < 2³² and call < 2⁶⁴. With channels, x (N, C, …) loses whole channels (n, c).
     """
     check.check_float("dropout", "the input", x)
     p = check.probability("dropout", p)
+    p = p if check.boolean("dropout", "training", training) else 0.0
     for name, value, bits in (("seed", seed, 32), ("stream", stream, 32), ("call", call, 64)):
         if check.integer("dropout", name, value, 0) >= 2**bits:
             raise ValueError(f"dropout: expected {name} < 2^{bits}, got {value}")
     return forward("dropout", x, p, (seed, stream), call, channels)
 
 
-def dropout2d(x: Array, p: float = 0.5, *, seed: int = 0, stream: int = 0, call: int = 0) -> tuple[Array, Saved]:
+def dropout2d(
+    x: Array, p: float = 0.5, training: bool = True, *, seed: int = 0, stream: int = 0, call: int = 0
+) -> tuple[Array, Saved]:
     """Drop whole channels of x (N, C, H, W). On other inputs it does what torch does, with a warning as torch's.
 
     (N, C, L) is taken as a batch too, and loses whole channels; (N, C) loses single elements.
@@ -35,7 +46,7 @@ def dropout2d(x: Array, p: float = 0.5, *, seed: int = 0, stream: int = 0, call:
         warnings.warn(
             f"dropout2d: expected an input of shape (N, C, H, W), got {x.shape}: it drops {what}", stacklevel=2
         )
-    return dropout(x, p, seed=seed, stream=stream, call=call, channels=x.ndim > 2)
+    return dropout(x, p, training, seed=seed, stream=stream, call=call, channels=x.ndim > 2)
 
 
 def dropout_backward(dy: Array, cache: Saved) -> Array:

@@ -24,9 +24,10 @@ def batch_norm(
     """
     op = "batch_norm"
     check.check_float(op, "the input", x)
-    if x.ndim < 2:
+    training = check.boolean(op, "training", training)
+    if x.ndim < 2 and x.shape != (0,):  # torch takes one sample of no channels without its batch axis
         raise ValueError(f"{op}: expected an input of shape (N, C, …), got {x.shape}")
-    shape = (x.shape[1],)
+    shape = x.shape[1:2] if x.ndim > 1 else x.shape
     arrays = {"weight": weight, "bias": bias, "running_mean": running_mean, "running_var": running_var}
     for name, value in arrays.items():
         if value is not None:
@@ -35,13 +36,13 @@ def batch_norm(
         raise ValueError(f"{op}: expected both running_mean and running_var, or neither")
     if not training and running_mean is None:
         raise ValueError(f"{op}: expected running_mean and running_var in evaluation, got None")
-    if training and x.shape[1] and x.size // x.shape[1] == 1:
+    if training and x.size and x.size // x.shape[1] == 1:
         raise ValueError(f"{op}: expected more than 1 value per channel when training, got an input of shape {x.shape}")
     eps = check.number(op, "eps", eps)
-    if eps <= 0:
-        raise ValueError(f"{op}: expected eps > 0, got {eps}")
+    if not (eps > 0 or (eps == 0 and not training)):
+        raise ValueError(f"{op}: expected eps > 0 (or 0 in evaluation), got {eps}")
     momentum = check.number(op, "momentum", momentum)
-    return forward(op, x, weight, bias, running_mean, running_var, bool(training), momentum, eps)
+    return forward(op, x, weight, bias, running_mean, running_var, training, momentum, eps, unbatched=x.ndim == 1)
 
 
 def batch_norm_backward(dy: Array, cache: Saved) -> tuple[Array, Any, Any]:

@@ -8,16 +8,14 @@ from scratchnet.nn.module import Module
 from scratchnet.ops.shape import Array
 
 
-def not_in_place(name: str, inplace: bool) -> None:
-    if inplace:
-        raise NotImplementedError(f"{name}: inplace=True is not built; no op writes into its input here")
-
-
 class ReLU(Module):
-    """y = max(x, 0), any shape."""
+    """y = max(x, 0), any shape. inplace is accepted as a hint; nothing writes into its input here."""
 
     def __init__(self, inplace: bool = False) -> None:
-        not_in_place("ReLU", inplace)
+        self.inplace = inplace
+
+    def extra_repr(self) -> str:
+        return "inplace=True" if self.inplace else ""
 
     def forward(self, x: Array) -> tuple[Array, Any]:
         return F.relu(x)
@@ -27,14 +25,14 @@ class ReLU(Module):
 
 
 class LeakyReLU(Module):
-    """y = x where x > 0, else negative_slope · x; any shape."""
+    """y = x where x > 0, else negative_slope · x; any shape. inplace is a hint, see ReLU."""
 
     def __init__(self, negative_slope: float = 0.01, inplace: bool = False) -> None:
-        not_in_place("LeakyReLU", inplace)
+        self.inplace = inplace
         self.negative_slope = check.number("LeakyReLU", "negative_slope", negative_slope)
 
     def extra_repr(self) -> str:
-        return f"negative_slope={self.negative_slope}"
+        return f"negative_slope={self.negative_slope}" + (", inplace=True" if self.inplace else "")
 
     def forward(self, x: Array) -> tuple[Array, Any]:
         return F.leaky_relu(x, self.negative_slope)
@@ -111,7 +109,5 @@ class LogSoftmax(Module):
         return F.log_softmax_backward(dy, cache)
 
 
-def _dim(name: str, dim: int | None) -> int:
-    if dim is None:
-        raise NotImplementedError(f"{name}: an implicit dim is not built (torch deprecates it): pass dim=1 or dim=-1")
-    return check.integer(name, "dim", dim, -64)
+def _dim(name: str, dim: int | None) -> int | None:
+    return None if dim is None else check.integer(name, "dim", dim, -64)

@@ -6,7 +6,6 @@ import numpy
 
 from scratchnet import functional as F
 from scratchnet.functional import _check as check
-from scratchnet.nn.activation import not_in_place
 from scratchnet.nn.init import Rng
 from scratchnet.nn.module import Module
 from scratchnet.ops.shape import Array
@@ -16,17 +15,18 @@ class Dropout(Module):
     """In training y = mask · x / (1 − p), in evaluation y = x.
 
     The mask is a function of three integers that are the module's whole random state: seed, stream, and calls,
-    which counts the forward calls in training mode. Two modules of one network differ in stream.
+    which counts the forward calls in training mode. Two modules of one network differ in stream. inplace is accepted
+    as a hint; nothing writes into its input here.
     """
 
     def __init__(self, p: float = 0.5, inplace: bool = False, *, rng: Rng = None) -> None:
-        not_in_place(type(self).__name__, inplace)
+        self.inplace = inplace
         self.p = check.probability(type(self).__name__, p)
         seed, stream = numpy.random.default_rng(rng).integers(2**32, size=2)
         self.seed, self.stream, self.calls = int(seed), int(stream), 0
 
     def extra_repr(self) -> str:
-        return f"p={self.p}"
+        return f"p={self.p}, inplace={self.inplace}"
 
     def forward(self, x: Array) -> tuple[Array, Any]:
         if not self.training:

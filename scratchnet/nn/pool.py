@@ -11,7 +11,8 @@ from scratchnet.ops.shape import Array, Pair
 class MaxPool2d(Module):
     """The largest pixel of each window: x (N, C, H, W) → y (N, C, OH, OW), or without the batch axis.
 
-    Sizes are an int or (h, w); stride defaults to kernel_size; padding is at most half of the window.
+    Sizes are an int or (h, w); stride defaults to kernel_size; padding is at most half of the window. With
+    return_indices the output is (y, indices), the position row·W + column of each maximum in its image.
     """
 
     def __init__(
@@ -23,13 +24,12 @@ class MaxPool2d(Module):
         return_indices: bool = False,
         ceil_mode: bool = False,
     ) -> None:
-        if return_indices:
-            raise NotImplementedError("MaxPool2d: return_indices=True is not built")
         check.integer_pair("MaxPool2d", "kernel_size", kernel_size, 1)
         self.kernel_size = kernel_size
         self.stride = kernel_size if stride is None else stride
         self.padding = padding
         self.dilation = dilation
+        self.return_indices = return_indices
         self.ceil_mode = ceil_mode
 
     def extra_repr(self) -> str:
@@ -38,8 +38,9 @@ class MaxPool2d(Module):
             f"dilation={self.dilation}, ceil_mode={self.ceil_mode}"
         )
 
-    def forward(self, x: Array) -> tuple[Array, Any]:
-        return F.max_pool2d(x, self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode)
+    def forward(self, x: Array) -> tuple[Any, Any]:
+        options = self.stride, self.padding, self.dilation, self.ceil_mode, self.return_indices
+        return F.max_pool2d(x, self.kernel_size, *options)
 
     def backward(self, dy: Array, cache: Any) -> Array:
         return F.max_pool2d_backward(dy, cache)
@@ -80,9 +81,9 @@ class AvgPool2d(Module):
 
 
 class AdaptiveAvgPool2d(Module):
-    """The means of output_size windows that share out the image; None keeps the input's size along an axis."""
+    """The means of output_size windows that share out the image; (None, 7) keeps the input's height."""
 
-    def __init__(self, output_size: int | tuple[int | None, int | None] | None) -> None:
+    def __init__(self, output_size: int | tuple[int | None, int | None]) -> None:
         self.output_size = output_size
 
     def extra_repr(self) -> str:

@@ -16,6 +16,7 @@ A quick check that also tells which factor goes where: a gradient has the shape 
 only one order of the factors gives it.
 """
 
+import math
 from typing import NamedTuple
 
 from scratchnet.ops.shape import Array
@@ -39,7 +40,7 @@ def linear_backward(dy: Array, cache: LinearCache) -> tuple[Array, Array, Array 
     """dy (…, O) → dx (…, I), dweight (O, I), dbias (O,) or None."""
     x, weight, has_bias = cache
     out_features, in_features = weight.shape
-    rows = dy.size // out_features if out_features else 0  # N: all leading axes together
+    rows = math.prod(x.shape[:-1])  # N: all leading axes together
     dY = dy.reshape(rows, out_features)  # (N, O)
     dweight = dY.T @ x.reshape(rows, in_features)  # (O, I)
     dbias = dY.sum(axis=0) if has_bias else None  # (O,)

@@ -40,14 +40,14 @@ from scratchnet.ops.shape import Array, array_module
 class CrossEntropyCache(NamedTuple):
     probabilities: Array  # softmax(logits): p
     q: Array  # how much each class counts, same shape
+    counts: Array  # (N, …): False where a position is ignored
     divisor: Array | None  # D, None unless the reduction is "mean"
-    reduction: str
 
 
 class NllLossCache(NamedTuple):
-    q: Array
+    one_hot: Array  # (N, C, …): True at the target of each position that counts
+    weight: Array | float  # (1, C, 1, …)
     divisor: Array | None
-    reduction: str
 
 
 class MseLossCache(NamedTuple):
@@ -55,12 +55,12 @@ class MseLossCache(NamedTuple):
     reduction: str
 
 
-def _one_hot(target: Array, classes: int, ignore_index: int, dtype) -> tuple[Array, Array]:
-    """Class indices (N, …) → their one-hot vectors (N, C, …), zero where ignored, and which positions count (N, …)."""
+def _one_hot(target: Array, classes: int, ignore_index: int) -> tuple[Array, Array]:
+    """Class indices (N, …) → their one-hot vectors (N, C, …), False where ignored, and which positions count (N, …)."""
     xp = array_module(target)
     counts = target != ignore_index
     axis = xp.arange(classes).reshape(-1, *[1] * (target.ndim - 1))  # (C, 1, …)
-    return ((target[:, None] == axis) & counts[:, None]).astype(dtype), counts
+    return (target[:, None] == axis) & counts[:, None], counts
 
 
 def _class_weights(weight: Array | None, like: Array) -> Array | float:
@@ -76,15 +76,10 @@ def _reduce(losses: Array, divisor: Array | None, reduction: str) -> Array:
     return losses.sum() / divisor  # 0/0 = NaN where nothing counts, as torch
 
 
-def _spread(dloss: Array, divisor: Array | None, reduction: str, ndim: int) -> Array:
-    """∂L/∂l of every position, shaped to broadcast against the logits."""
-    if reduction == "none":
-        return dloss[:, None]
-    if reduction == "mean":
-        # Where nothing counts D is 0 and so is every q: the gradient is 0, not 0/0.
-        xp = array_module(divisor)
-        dloss = dloss / xp.where(divisor == 0, 1, divisor)
-    return dloss.reshape([1] * ndim)
+def _spread(dloss: Array, divisor: Array | None, counts: Array) -> Array:
+    """∂L/∂l of every position (N, 1, …): 0 where it does not count, also if nothing counts and D is 0."""
+    dloss = dloss if divisor is None else dloss / divisor
+    return array_module(counts).where(counts, dloss, 0)[:, None]
 
 
 def cross_entropy(
@@ -100,27 +95,27 @@ def cross_entropy(
     → loss of shape () for "mean" and "sum", (N, …) for "none".
     """
     xp = array_module(logits)
+    dtype, uniform = logits.dtype, label_smoothing / logits.shape[1]
     log_p, saved = log_softmax(logits, 1)  # (N, C, …)
     w = _class_weights(weight, logits)
     if target.ndim == logits.ndim:
-        q = w * (target * (1 - label_smoothing) + label_smoothing / logits.shape[1])
+        q = w * (target * (1 - label_smoothing) + uniform)
         losses = -(q * log_p).sum(axis=1)  # (N, …)
-        divisor = xp.asarray(losses.size, logits.dtype)
+        counts, divisor = xp.ones(losses.shape, bool), xp.asarray(losses.size, dtype)
     else:
-        one_hot, counts = _one_hot(target, logits.shape[1], ignore_index, logits.dtype)
-        smooth = label_smoothing / logits.shape[1] * counts[:, None]
-        q = w * (one_hot * (1 - label_smoothing) + smooth)
-        q = q.astype(logits.dtype)
-        losses = -xp.where(q == 0, 0, q * xp.where(q == 0, 0, log_p)).sum(axis=1)  # 0·log 0 = 0
-        divisor = (w * one_hot).sum()
-    cache = CrossEntropyCache(saved.y, q, divisor if reduction == "mean" else None, reduction)
+        one_hot, counts = _one_hot(target, logits.shape[1], ignore_index)
+        share = (one_hot * (1 - label_smoothing) + counts[:, None] * uniform).astype(dtype)  # (N, C, …)
+        q = w * share
+        losses = -xp.where(share == 0, 0, q * log_p).sum(axis=1)  # (N, …); 0·log 0 = 0 for the other classes
+        divisor = (w * one_hot).sum(dtype=dtype)
+    cache = CrossEntropyCache(saved.y, q, counts, divisor if reduction == "mean" else None)
     return _reduce(losses, divisor, reduction), cache
 
 
 def cross_entropy_backward(dloss: Array, cache: CrossEntropyCache) -> Array:
     """dloss of the loss' shape → dlogits (N, C, …)."""
-    p, q, divisor, reduction = cache
-    return _spread(dloss, divisor, reduction, p.ndim) * (p * q.sum(axis=1, keepdims=True) - q)
+    p, q, counts, divisor = cache
+    return _spread(dloss, divisor, counts) * (p * q.sum(axis=1, keepdims=True) - q)
 
 
 def nll_loss(
@@ -131,18 +126,18 @@ def nll_loss(
     reduction: str = "mean",
 ) -> tuple[Array, NllLossCache]:
     """Negative log likelihood: log probabilities (N, C, …) and class indices (N, …) → loss as cross_entropy."""
-    xp = array_module(log_probabilities)
-    one_hot, _ = _one_hot(target, log_probabilities.shape[1], ignore_index, log_probabilities.dtype)
-    q = _class_weights(weight, log_probabilities) * one_hot  # (N, C, …)
-    losses = -(q * xp.where(one_hot == 0, 0, log_probabilities)).sum(axis=1)  # (N, …)
-    divisor = q.sum() if reduction == "mean" else None
-    return _reduce(losses, divisor, reduction), NllLossCache(q, divisor, reduction)
+    one_hot, _ = _one_hot(target, log_probabilities.shape[1], ignore_index)
+    w = _class_weights(weight, log_probabilities)
+    losses = -array_module(log_probabilities).where(one_hot, w * log_probabilities, 0).sum(axis=1)  # (N, …)
+    divisor = (w * one_hot).sum(dtype=log_probabilities.dtype) if reduction == "mean" else None
+    return _reduce(losses, divisor, reduction), NllLossCache(one_hot, w, divisor)
 
 
 def nll_loss_backward(dloss: Array, cache: NllLossCache) -> Array:
     """dloss of the loss' shape → the gradient of the log probabilities (N, C, …)."""
-    q, divisor, reduction = cache
-    return -_spread(dloss, divisor, reduction, q.ndim) * q
+    one_hot, w, divisor = cache
+    dlosses = _spread(dloss, divisor, one_hot.any(axis=1))  # (N, 1, …)
+    return array_module(one_hot).where(one_hot, -w * dlosses, 0)
 
 
 def mse_loss(x: Array, target: Array, reduction: str = "mean") -> tuple[Array, MseLossCache]:

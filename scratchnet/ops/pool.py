@@ -104,6 +104,23 @@ def max_pool2d(
     return y, MaxPool2dCache(winner, x.shape, kernel_size, stride, padding, dilation)
 
 
+def max_pool2d_indices(
+    x: Array,
+    kernel_size: Pair,
+    stride: Pair,
+    padding: Pair = 0,
+    dilation: Pair = 1,
+    ceil_mode: bool = False,
+) -> Array:
+    """Where each window's maximum is, (N, C, OH, OW): row·W + column of its image; −1 where a window has no pixel."""
+    winner = max_pool2d(x, kernel_size, stride, padding, dilation, ceil_mode)[1].winner
+    xp = array_module(winner)
+    (kw, (sh, sw), (ph, pw), (dh, dw)) = pair(kernel_size)[1], pair(stride), pair(padding), pair(dilation)
+    row = xp.arange(winner.shape[2])[:, None] * sh + winner // kw * dh - ph
+    column = xp.arange(winner.shape[3]) * sw + winner % kw * dw - pw
+    return xp.where(winner < 0, -1, row * x.shape[3] + column)
+
+
 def max_pool2d_backward(dy: Array, cache: MaxPool2dCache) -> Array:
     """dy (N, C, OH, OW) → dx (N, C, H, W)."""
     winner, x_shape, kernel_size, stride, padding, dilation = cache

@@ -34,9 +34,7 @@ def test_is_frozen():
 
 def test_len_and_repr():
     assert len(make()) == 4
-    assert repr(make()) == (
-        "ArrayDataset('toy', 'train', images=uint8 (4, 1, 2, 3), labels=int64 (4,), 3 classes)"
-    )
+    assert repr(make()) == ("ArrayDataset('toy', 'train', images=uint8 (4, 1, 2, 3), labels=int64 (4,), 3 classes)")
 
 
 @pytest.mark.parametrize("n", [0, 1, 4])

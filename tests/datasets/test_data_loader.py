@@ -4,7 +4,15 @@ import json
 import numpy as np
 import pytest
 
-from scratchnet.datasets import ArrayDataset, Compose, DataLoader, Normalize, ToFloat
+from scratchnet.datasets import (
+    ArrayDataset,
+    Compose,
+    DataLoader,
+    Normalize,
+    RandomCrop,
+    RandomHorizontalFlip,
+    ToFloat,
+)
 
 N = 23
 DATASET = ArrayDataset(
@@ -232,6 +240,73 @@ def test_a_failing_transform_does_not_count_as_a_batch():
     with pytest.raises(TypeError, match="expected transform to return a floating-point array, got uint8"):
         next(iter(loader))
     assert loader.state_dict()["next_batch"] == 0
+
+
+AUGMENTED = Compose([RandomCrop((3, 4), padding=1), RandomHorizontalFlip(), ToFloat()])
+
+
+def pixels_of(batches):
+    return [x.tobytes() for x, _ in batches]
+
+
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_random_transforms_draw_anew_in_every_batch_and_epoch_and_a_seed_decides(shuffle):
+    def run(rng):
+        loader = DataLoader(DATASET, 5, shuffle=shuffle, rng=rng, transform=AUGMENTED)
+        return [pixels_of(loader) for _ in range(3)]
+
+    assert run(7) == run(7) == run(np.random.default_rng(7))
+    assert run(7) != run(8)
+    assert len(set(itertools.chain(*run(7)))) == 15
+    images = np.broadcast_to(np.arange(12, dtype=np.uint8).reshape(1, 1, 3, 4), (40, 1, 3, 4))
+    same = ArrayDataset("toy", "train", images, np.zeros(40, int), ("a",))
+    batches = pixels_of(DataLoader(same, 10, shuffle=shuffle, rng=7, transform=AUGMENTED))
+    assert len(set(batches)) == 4  # of equal images, so it is the draws that differ
+
+
+def test_random_transforms_leave_the_order_and_the_labels_alone():
+    plain = labels_of(DataLoader(DATASET, 5, shuffle=True, rng=7))
+    augmented = DataLoader(DATASET, 5, shuffle=True, rng=7, transform=AUGMENTED)
+    assert labels_of(augmented) == plain
+    assert labels_of(DataLoader(DATASET, 5, rng=7, transform=AUGMENTED)) == labels_of(DataLoader(DATASET, 5))
+    flipped = Compose([RandomHorizontalFlip(1.0), ToFloat()])
+    for x, labels in DataLoader(DATASET, 5, shuffle=True, rng=7, transform=flipped):
+        np.testing.assert_array_equal(x, ToFloat()(DATASET.images[labels])[..., ::-1])
+
+
+@pytest.mark.parametrize("shuffle", [False, True])
+@pytest.mark.parametrize("taken_after", range(6))
+def test_random_transforms_go_on_as_they_would_have(taken_after, shuffle):
+    options = {"batch_size": 5, "shuffle": shuffle, "transform": AUGMENTED}
+    loader = DataLoader(DATASET, rng=3, **options)
+    epochs(loader, 1)
+    iterator = iter(loader)
+    list(itertools.islice(iterator, taken_after))
+    state = loader.state_dict()
+    rest = pixels_of(iterator)
+    following = [pixels_of(loader) for _ in range(2)]
+
+    other = restored(state, rng=99, **options)
+    assert pixels_of(other) == rest
+    assert [pixels_of(other) for _ in range(2)] == following
+
+
+@pytest.mark.parametrize("bit_generator", BIT_GENERATORS)
+def test_random_transforms_with_every_bit_generator(bit_generator):
+    def loader(seed):
+        rng = np.random.Generator(bit_generator(seed))
+        return DataLoader(DATASET, 5, shuffle=True, rng=rng, transform=AUGMENTED)
+
+    first, second = loader(1), loader(2)
+    iterator = iter(first)
+    next(iterator)
+    second.load_state_dict(json.loads(json.dumps(first.state_dict())))
+    assert pixels_of(second) == pixels_of(iterator)
+
+
+def test_a_random_transform_needs_the_state_of_a_generator():
+    with pytest.raises(ValueError, match="the state of a loader with a random transform, got one with shuffle=False"):
+        DataLoader(DATASET, 5, transform=AUGMENTED).load_state_dict(DataLoader(DATASET, 5).state_dict())
 
 
 GOOD = DataLoader(DATASET, 5, shuffle=True, rng=0).state_dict()

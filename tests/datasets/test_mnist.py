@@ -194,9 +194,7 @@ def test_files_that_do_not_fit(tmp_path, file, array, cause):
     write_small_mnist(tmp_path)
     (tmp_path / "MNIST" / "raw" / file).write_bytes(idx_bytes(array))
     named = TRAIN_LABELS if "labels," in cause else file
-    with pytest.raises(
-        DatasetError, match=f"^{re.escape(str(tmp_path / 'MNIST' / 'raw' / named))}: .*{cause}"
-    ):
+    with pytest.raises(DatasetError, match=f"^{re.escape(str(tmp_path / 'MNIST' / 'raw' / named))}: .*{cause}"):
         load("mnist", "train", tmp_path)
 
 

@@ -97,9 +97,7 @@ def test_reprs():
         "Compose(\n    ToFloat(dtype=float32)\n    Normalize(mean=(0.1307,), std=(0.3081,))\n)"
     )
     assert repr(Normalize(0.5, 0.5, inplace=True)) == "Normalize(mean=(0.5,), std=(0.5,), inplace=True)"
-    assert repr(Compose([Compose([ToFloat()])])) == (
-        "Compose(\n    Compose(\n        ToFloat(dtype=float32)\n    )\n)"
-    )
+    assert repr(Compose([Compose([ToFloat()])])) == ("Compose(\n    Compose(\n        ToFloat(dtype=float32)\n    )\n)")
 
 
 @pytest.mark.parametrize("std", [0, 0.0, (0.2, 0.0, 0.3), 1e-60])

@@ -32,14 +32,14 @@ def conv_transpose2d(
     cache = ConvTranspose2dCache(x, weight, bias is not None, stride, padding, groups, dilation)
     dtype, x, weight = x.dtype, double(x), double(weight)
     (n_images, channels, h, w), (_, o_group, kh, kw) = x.shape, weight.shape
-    (sh, sw), (ph, pw), (dh, dw), (eh, ew) = pair(stride), pair(padding), pair(dilation), pair(output_padding)
+    (sh, sw), (ph, pw), (eh, ew), (dh, dw) = pair(stride), pair(padding), pair(output_padding), pair(dilation)
     oh = (h - 1) * sh - 2 * ph + dh * (kh - 1) + eh + 1
     ow = (w - 1) * sw - 2 * pw + dw * (kw - 1) + ew + 1
 
     y = numpy.zeros((n_images, o_group * groups, oh, ow))
-    for n, o, i, j in indices(*y.shape):
-        y[n, o, i, j] = 0.0 if bias is None else float(bias[o])
-    for n, c, i, j in indices(n_images, channels, h, w):
+    for n, o, row, column in indices(*y.shape):
+        y[n, o, row, column] = 0.0 if bias is None else bias[o]
+    for n, c, i, j in indices(*x.shape):
         group = c // (channels // groups)
         for o, u, v in indices(o_group, kh, kw):
             channel, row, column = group * o_group + o, i * sh + u * dh - ph, j * sw + v * dw - pw
@@ -51,13 +51,13 @@ def conv_transpose2d(
 def conv_transpose2d_backward(dy: Array, cache: ConvTranspose2dCache) -> tuple[Array, Array, Array | None]:
     """dy (N, O, OH, OW) → dx (N, C, H, W), dweight (C, O/G, KH, KW), dbias (O,) or None."""
     dtype, dy, x, weight = dy.dtype, double(dy), double(cache.x), double(cache.weight)
-    (n_images, channels, h, w), (_, o_group, kh, kw) = x.shape, weight.shape
+    channels, o_group, kh, kw = weight.shape
     (sh, sw), (ph, pw), (dh, dw) = pair(cache.stride), pair(cache.padding), pair(cache.dilation)
 
     dx, dweight, dbias = numpy.zeros(x.shape), numpy.zeros(weight.shape), numpy.zeros(dy.shape[1])
-    for n, o, i, j in indices(*dy.shape):
-        dbias[o] += dy[n, o, i, j]
-    for n, c, i, j in indices(n_images, channels, h, w):
+    for n, o, row, column in indices(*dy.shape):
+        dbias[o] += dy[n, o, row, column]
+    for n, c, i, j in indices(*x.shape):
         group = c // (channels // cache.groups)
         for o, u, v in indices(o_group, kh, kw):
             channel, row, column = group * o_group + o, i * sh + u * dh - ph, j * sw + v * dw - pw

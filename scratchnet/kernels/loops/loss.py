@@ -46,24 +46,27 @@ def _share(dloss: Array, index: tuple[int, ...], divisor: float, reduction: str)
     """∂L/∂l of one position: what reaches it of the gradient that arrives."""
     if reduction == "none":
         return float(dloss[index])
-    return float(dloss) / divisor if reduction == "mean" else float(dloss)
+    return float(numpy.divide(dloss, divisor)) if reduction == "mean" else float(dloss)  # x/0 is no error here
 
 
 def _class_weight(weight: Array | None, c: int) -> float:
     return 1.0 if weight is None else float(weight[c])
 
 
-def _how_much(index: tuple[int, ...], cache: CrossEntropyCache) -> list[float]:
-    """q_c of the position, for every class c."""
-    _, target, weight, ignore_index, _, smoothing = cache
-    classes = cache.logits.shape[1]
-    if target.ndim == cache.logits.ndim:
-        truth = [float(t) for t in axis_last(target, 1)[index]]
-    elif target[index] == ignore_index:
+def _ignored(index: tuple[int, ...], cache: CrossEntropyCache) -> bool:
+    return cache.target.ndim < cache.logits.ndim and cache.target[index] == cache.ignore_index
+
+
+def _truth(index: tuple[int, ...], cache: CrossEntropyCache) -> list[float]:
+    """How much each class of the position counts, before the class weights: the target, smoothed."""
+    classes, smoothing = cache.logits.shape[1], cache.label_smoothing
+    if _ignored(index, cache):
         return [0.0] * classes
+    if cache.target.ndim == cache.logits.ndim:
+        truth = [float(t) for t in axis_last(cache.target, 1)[index]]
     else:
-        truth = [1.0 if c == target[index] else 0.0 for c in range(classes)]
-    return [_class_weight(weight, c) * ((1 - smoothing) * truth[c] + smoothing / classes) for c in range(classes)]
+        truth = [1.0 if c == cache.target[index] else 0.0 for c in range(classes)]
+    return [(1 - smoothing) * t + smoothing / classes for t in truth]
 
 
 def _divisor(target: Array, weight: Array | None, ignore_index: int) -> float:
@@ -95,9 +98,9 @@ def cross_entropy(
     losses, indexed = numpy.zeros(z_rows.shape[:-1]), target.ndim < logits.ndim
     for index in indices(*losses.shape):
         log_p = log_softmax_row(z_rows[index])
-        for c, q in enumerate(_how_much(index, cache)):
-            if q != 0 or not indexed:  # 0·log 0 is 0 for class indices, NaN for class probabilities, as in torch
-                losses[index] -= q * log_p[c]
+        for c, t in enumerate(_truth(index, cache)):
+            if t != 0 or not indexed:  # 0·log 0 is 0 for class indices, NaN for class probabilities, as in torch
+                losses[index] -= _class_weight(weight, c) * t * log_p[c]
     return _reduce(losses, _cross_entropy_divisor(cache), reduction).astype(logits.dtype), cache
 
 
@@ -107,14 +110,14 @@ def cross_entropy_backward(dloss: Array, cache: CrossEntropyCache) -> Array:
     z_rows, dz_rows = axis_last(double(cache.logits), 1), axis_last(dz, 1)
     divisor = _cross_entropy_divisor(cache)
     for index in indices(*z_rows.shape[:-1]):
-        q, p = _how_much(index, cache), softmax_row(z_rows[index])
-        if not any(q):
-            continue  # ignored: no gradient
+        p = softmax_row(z_rows[index])
+        q = [_class_weight(cache.weight, c) * t for c, t in enumerate(_truth(index, cache))]
+        share = 0.0 if _ignored(index, cache) else _share(dloss, index, divisor, cache.reduction)
         for j in range(len(p)):
             total = 0.0
             for c in range(len(p)):
                 total += -q[c] * ((c == j) - p[j])  # l = −Σ_c q_c·log p_c, ∂log p_c/∂z_j = [c = j] − p_j
-            dz_rows[*index, j] = _share(dloss, index, divisor, cache.reduction) * total
+            dz_rows[*index, j] = share * total
     return dz
 
 
