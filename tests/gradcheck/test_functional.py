@@ -50,7 +50,7 @@ case(
     padding=(0, 1),
     dilation=(1, 3),
 )
-case("conv2d", normal(2, 4, 4, 4), normal(6, 2, 3, 3), normal(6), name="groups", padding=1, groups=2)
+case("conv2d", normal(1, 4, 4, 3), normal(4, 2, 3, 2), normal(4), name="groups", padding=1, groups=2)
 case("conv2d", normal(2, 3, 4, 3), normal(3, 1, 2, 2), normal(3), name="depthwise", groups=3)
 case("conv2d", normal(1, 2, 4, 5), normal(2, 2, 2, 3), normal(2), name="same", padding="same", dilation=(1, 2))
 case("conv2d", normal(2, 5, 4), normal(3, 2, 3, 2), normal(3), name="unbatched")

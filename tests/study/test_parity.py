@@ -371,6 +371,18 @@ def test_the_tolerance_is_the_stated_one():
         assert report["x.grad"].error == pytest.approx(excess / 1e-6, rel=1e-6)
 
 
+@pytest.mark.parametrize("size", [1e-9, 1.0, 1e9])
+@pytest.mark.parametrize("factor", [1, 1 + 1e-10])
+def test_units_do_not_matter(size, factor):
+    def scaled(dy, cache):
+        return tuple(gradient * factor for gradient in ops.linear_backward(dy, cache))
+
+    x, dy = size * numbers(5, 4), size * numbers(5, 3, seed=1)
+    with scratchnet.override("linear_backward", scaled):
+        report = parity(nn.Linear(4, 3), T.Linear(4, 3), x, dy=dy)
+    assert failing(report) == ([] if factor == 1 else ["x.grad", "weight.grad", "bias.grad"])
+
+
 def test_the_given_dy_is_used():
     dy = np.array([[2.0, 0.0]])
     report = parity(nn.Linear(3, 2), T.Linear(3, 2), np.ones((1, 3)), dy=dy)
