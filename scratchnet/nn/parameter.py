@@ -27,7 +27,12 @@ class Parameter:
         """Add a gradient into grad: a parameter that is used twice gets the sum of both uses."""
         if gradient is None or not self.requires_grad:
             return
-        self.grad = gradient if self.grad is None else self.grad + gradient
+        if self.grad is None:
+            self.grad = gradient
+        elif gradient.shape == self.grad.shape:
+            self.grad = self.grad + gradient
+        else:
+            raise ValueError(f"Parameter: expected another gradient of shape {self.grad.shape}, got {gradient.shape}")
 
     @property
     def shape(self) -> tuple[int, ...]:

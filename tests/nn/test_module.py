@@ -423,3 +423,10 @@ def test_signatures_are_torchs(name):
     theirs = parameters(getattr(torch.nn, name))
     ours = parameters(getattr(nn, name))
     assert ours[: len(theirs)] == theirs  # an older torch lacks our last
+
+
+def test_gradients_of_two_shapes_do_not_broadcast():
+    parameter = nn.Parameter(np.zeros((3, 4), "float32"))
+    parameter.accumulate(np.ones((3, 4), "float32"))
+    with pytest.raises(ValueError, match=r"expected another gradient of shape \(3, 4\), got \(3, 1\)"):
+        parameter.accumulate(np.ones((3, 1), "float32"))
