@@ -10,6 +10,7 @@ calls from last to first and works out s for each tensor, layer by layer:
     Linear, convolutions the layer itself on |x|, |weight|, |bias| and |dy|
     BatchNorm            its formulas with every minus replaced by plus
     pools, activations   one-term sums, or sums of terms of one sign: s is the value itself
+    sigmoid, tanh        y + y² and 1 + y² for y − y² and 1 − y²
     softmax, losses      their formulas with every minus replaced by plus (|p| + |q| for cross entropy)
     anything else        unknown, and taken as 0: the deviation is then relative to the value itself
 
@@ -175,8 +176,20 @@ def _one_term(call: Call, dy_scale: Array) -> Scale:
     return Scale(0.0, abs(layer.backward(dy_scale, cache)))
 
 
+def _sigmoid(call: Call, dy_scale: Array) -> Scale:
+    """dx = dy·(y − y²), and near saturation the two nearly cancel."""
+    return Scale(0.0, dy_scale * (call.y + numpy.square(call.y)))
+
+
+def _tanh(call: Call, dy_scale: Array) -> Scale:
+    """dx = dy·(1 − y²)."""
+    return Scale(0.0, dy_scale * (1 + numpy.square(call.y)))
+
+
 def _batch_norm(call: Call, dy_scale: Array) -> Scale:
     x, module, before = call.inputs[0], call.module, call.before
+    if x.size == 0:
+        return Scale()
     axes, n = (0, *range(2, x.ndim)), max(x.size // x.shape[1], 1) if x.shape[1] else 1
     shape = (1, -1, *[1] * (x.ndim - 2))
     batch = module.training or before["running_mean"] is None
@@ -191,6 +204,7 @@ def _batch_norm(call: Call, dy_scale: Array) -> Scale:
         return values.sum(axis=axes).reshape(shape)
 
     parameters = {"weight": (dy_scale * x_hat).sum(axis=axes), "bias": dy_scale.sum(axis=axes)}
+    parameters = {name: parameters[name] for name, p in module._parameters.items() if p is not None}
     dx = dy_scale
     if batch:
         dy, squares, x_hat2 = abs(call.dy), numpy.square(dy_scale), numpy.square(x_hat)
@@ -201,7 +215,7 @@ def _batch_norm(call: Call, dy_scale: Array) -> Scale:
     if module.training and before["running_mean"] is not None:
         buffers["running_mean"] = abs(before["running_mean"]) + abs(x).mean(axis=axes)
         buffers["running_var"] = abs(before["running_var"]) + ((abs(x) + abs(mean)) * abs(x - mean)).mean(axis=axes)
-    return Scale(gamma * x_hat + beta, gamma * inv_std * dx, parameters if module.weight is not None else {}, buffers)
+    return Scale(gamma * x_hat + beta, gamma * inv_std * dx, parameters, buffers)
 
 
 def _softmax(call: Call, dy_scale: Array) -> Scale:
@@ -243,8 +257,7 @@ RULES: list[tuple[tuple[type, ...], Callable[[Call, Array], Scale]]] = [
     ((nn.Softmax, nn.LogSoftmax), _softmax),
     ((nn.CrossEntropyLoss,), _cross_entropy),
     ((_Loss,), lambda call, dy_scale: Scale()),
-    (
-        (nn.ReLU, nn.LeakyReLU, nn.Sigmoid, nn.Tanh, nn.GELU, nn.MaxPool2d, nn.Flatten, nn.Identity, nn.Dropout),
-        _one_term,
-    ),
+    ((nn.Sigmoid,), _sigmoid),
+    ((nn.Tanh,), _tanh),
+    ((nn.ReLU, nn.LeakyReLU, nn.GELU, nn.MaxPool2d, nn.Flatten, nn.Identity, nn.Dropout), _one_term),
 ]

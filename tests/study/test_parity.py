@@ -444,3 +444,20 @@ def test_report_type():
     report = parity(nn.Linear(4, 2), T.Linear(4, 2), numbers(3, 4))
     assert isinstance(report, ParityReport)
     assert "Linear(in_features=4, out_features=2, bias=True)" in str(report)
+
+
+@pytest.mark.parametrize("shape", [(4, 3), (0, 3)])
+def test_batch_norm_without_bias_and_without_images(shape):
+    x = np.random.default_rng(0).standard_normal(shape)
+    report = parity(nn.BatchNorm1d(3, bias=False), torch.nn.BatchNorm1d(3, bias=False), x)
+    assert report.ok, str(report)
+    assert {"weight.grad", "running_mean"} <= {tensor.name for tensor in report}
+
+
+@pytest.mark.parametrize("name", ["Tanh", "Sigmoid"])
+def test_saturated_activations_agree_and_a_wrong_one_does_not(name):
+    x = np.linspace(-8, 8, 200, dtype="float32").reshape(20, 10)
+    ours, theirs = getattr(nn, name)(), getattr(torch.nn, name)()
+    assert parity(ours, theirs, x).ok
+    with scratchnet.override(f"{name.lower()}_backward", lambda dy, cache: dy * cache.y):
+        assert not parity(ours, theirs, x).ok
