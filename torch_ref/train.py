@@ -6,7 +6,11 @@ import time
 import warnings
 
 import numpy
-import torch
+
+try:
+    import torch
+except ImportError as error:
+    sys.exit(f"error: torch_ref needs PyTorch ({error}): pip install 'scratchnet[torch]'")
 from torch import nn
 
 from scratchnet import _cli, datasets

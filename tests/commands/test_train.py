@@ -2,6 +2,8 @@
 
 import re
 import struct
+import subprocess
+import sys
 
 import pytest
 
@@ -164,3 +166,12 @@ def test_fashion_mnist_is_normalised_by_its_own_figures():
     assert scratchnet.recipes.find("fashion_mnist", "dropout").normalize == (0.2860, 0.3530)
     assert scratchnet.recipes.find("kmnist", "lenet5").normalize == (0.1918, 0.3483)
     assert scratchnet.recipes.find("kmnist", "mlp").normalize is None
+
+
+def test_torch_ref_without_torch_says_what_to_install():
+    code = "import runpy, sys; sys.modules['torch'] = None; runpy.run_module('torch_ref.train', run_name='__main__')"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert result.returncode == 1
+    assert result.stderr.startswith("error: torch_ref needs PyTorch")
+    assert "pip install 'scratchnet[torch]'" in result.stderr
+    assert "Traceback" not in result.stderr
