@@ -7,8 +7,22 @@ The mathematics is in `scratchnet.ops`, one concept a file; start with `scratchn
 
 from scratchnet import backend, functional, nn, optim
 from scratchnet.backend import override, use
+from scratchnet.nn.fuse import fuse
 from scratchnet.nn.grad_mode import no_grad
+from scratchnet.threads import get_num_threads, set_num_threads
 
 __version__ = "0.1.0"
 
-__all__ = ["__version__", "backend", "functional", "nn", "no_grad", "optim", "override", "use"]
+__all__ = [
+    "__version__",
+    "backend",
+    "functional",
+    "fuse",
+    "get_num_threads",
+    "nn",
+    "no_grad",
+    "optim",
+    "override",
+    "set_num_threads",
+    "use",
+]

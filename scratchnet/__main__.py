@@ -7,7 +7,9 @@ COMMANDS = {
     "train": "train a network by a recipe",
     "summary": "a network as a table of layers",
     "data": "list, verify, download and show datasets",
+    "warmup": "compile all kernels now, not when a training first needs them",
     "step": "one training step of a tiny network, with every number",
+    "ladder": "what each implementation of an op buys: time, memory, share of the processor's peak",
 }
 
 

@@ -4,6 +4,7 @@ The same pair of functions exists on a ladder of rungs, all behind one contract:
 
     loops     nested Python loops: the definition, executable     scratchnet.kernels.loops
     im2col    the textbook: array expressions, NumPy or CuPy      scratchnet.ops
+    numba     compiled for the CPU: fast                          scratchnet.kernels.cpu
 
 `implementation(op, rung)` looks a function up in the table (op, rung) → module, and imports the rung's module when
 it is first used. A rung that lacks an op, forward or backward, leaves the pair to im2col.
@@ -31,8 +32,9 @@ class Rung(NamedTuple):
 RUNGS = {
     "loops": Rung("scratchnet.kernels.loops", ("cpu",)),
     "im2col": Rung("scratchnet.ops", ("cpu", "gpu")),
+    "numba": Rung("scratchnet.kernels.cpu", ("cpu",)),
 }
-FASTEST = {"cpu": "im2col", "gpu": "im2col"}
+FASTEST = {"cpu": "numba", "gpu": "im2col"}
 
 # op → the file that holds it, on every rung
 FILES = {
@@ -141,6 +143,11 @@ def override(name: str, function: Callable) -> Iterator[None]:
         yield
     finally:
         _overrides.reset(token)
+
+
+def overridden() -> bool:
+    """Whether any function is replaced at the moment."""
+    return bool(_overrides.get())
 
 
 class DeviceError(RuntimeError):

@@ -10,9 +10,11 @@ from collections.abc import Iterator
 import numpy
 
 from scratchnet import _cli, backend, datasets, models, nn, optim, recipes
+from scratchnet.nn.fuse import fuse
 from scratchnet.nn.module import float_dtype
 from scratchnet.ops.shape import Array
 from scratchnet.recipes import Recipe
+from scratchnet.threads import set_num_threads
 from scratchnet.training import evaluate, train_epoch
 from scratchnet.training.report import Report
 
@@ -37,7 +39,7 @@ def add_recipe_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--limit-batches", type=_cli.positive_int, metavar="N", help="end every epoch after N batches")
     parser.add_argument("--seed", type=_cli.non_negative_int, default=0, help="of weights, order and dropout")
     parser.add_argument("--dtype", choices=["float32", "float64"], default="float32")
-    parser.add_argument("--threads", type=_cli.positive_int, help="of BLAS (default: all cores)")
+    parser.add_argument("--threads", type=_cli.positive_int, help="of the kernels and of BLAS (default: all cores)")
     parser.add_argument("--data-dir", metavar="DIR", help="where datasets lie, in torchvision's layout")
 
 
@@ -89,8 +91,11 @@ def train(recipe: Recipe, options: argparse.Namespace, device: backend.Device) -
     train_set = load_split(recipe, "train", options.data_dir)
     test_set = load_split(recipe, "test", options.data_dir)
     model_rng, order_rng = seed_streams(options.seed)
-    model = models.build(recipe.family, recipe.model, len(train_set.classes), model_rng)
+    model: nn.Module = models.build(recipe.family, recipe.model, len(train_set.classes), model_rng)
     model.to(float_dtype(options.dtype)).to(device)
+    name = type(model).__name__
+    if device.kind == "cpu" and not options.no_fuse:
+        model = fuse(model, input_grad=False)
     criterion = nn.CrossEntropyLoss()
     optimizer = make_optimizer(recipe, model)
 
@@ -111,7 +116,7 @@ def train(recipe: Recipe, options: argparse.Namespace, device: backend.Device) -
 
     report = Report(recipe, len(batches))
     sizes = sum(parameter.size for parameter in model.parameters())
-    report.start(type(model).__name__, sizes, device, train_set, test_set)
+    report.start(name, sizes, device, train_set, test_set)
     for epoch in range(1, recipe.epochs + 1):
 
         def after_step(step: int, loss: float, epoch: int = epoch) -> None:
@@ -136,16 +141,17 @@ def command(argv: list[str] | None = None) -> None:
     add_recipe_options(parser)
     parser.add_argument("--device", default="auto", help="auto, cpu, gpu or gpu:N")
     parser.add_argument("--rung", choices=list(backend.RUNGS), help="which implementation (default: the fastest)")
+    parser.add_argument("--no-fuse", action="store_true", help="run every layer on its own (default on a GPU)")
     options = parser.parse_args(argv)
     recipe = chosen_recipe(options)
     try:
         device = backend.device(options.device)
     except ValueError as error:
         raise _cli.UsageError(error) from None
-    from threadpoolctl import threadpool_limits
-
+    if options.threads:
+        set_num_threads(options.threads)
     rung = options.rung or backend.rung_on(device.kind)
-    with threadpool_limits(options.threads), backend.use(rung), warnings.catch_warnings():
+    with backend.use(rung), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "dropout2d")  # system C's Dropout2d on a 2-D input is the tutorial's
         train(recipe, options, device)
 

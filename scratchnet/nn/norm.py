@@ -67,27 +67,39 @@ class _BatchNorm(Module):
         check.check_ndim(name, x, self._ndims, self._layout)
         if x.shape[1] != self.num_features:
             raise ValueError(f"{name}: expected {self.num_features} channels, got an input of shape {x.shape}")
-        use_batch = self.training or self.running_mean is None
-        moving = self.training and self.running_mean is not None
+        running, options, moving = self.statistics()
         weight = None if self.weight is None else self.weight.data
         bias = None if self.bias is None else self.bias.data
+        use_batch, momentum, eps = options
+        (y, mean, var), cache = F.batch_norm(x, *running, weight, bias, use_batch, momentum, eps)
+        if moving:
+            self.move(mean, var)
+        return y, cache
+
+    def statistics(self) -> tuple[tuple[Array | None, Array | None], tuple[bool, float, float], bool]:
+        """What batch_norm is given: (running_mean, running_var), (training, momentum, eps); and whether they move."""
+        use_batch = self.training or self.running_mean is None
+        moving = self.training and self.running_mean is not None
         running = (self.running_mean, self.running_var) if moving or not use_batch else (None, None)
         momentum = self.momentum
         if momentum is None:  # the cumulative mean: the k-th batch has weight 1/k
             momentum = 1 / (int(self.num_batches_tracked) + 1) if moving else 0.0
-        (y, mean, var), cache = F.batch_norm(x, *running, weight, bias, use_batch, momentum, self.eps)
-        if moving:
-            self.running_mean, self.running_var = mean, var
-            self.num_batches_tracked = self.num_batches_tracked + 1
-        return y, cache
+        return running, (use_batch, momentum, self.eps), moving
+
+    def move(self, mean: Array, var: Array) -> None:
+        self.running_mean, self.running_var = mean, var
+        self.num_batches_tracked = self.num_batches_tracked + 1
 
     def backward(self, dy: Array, cache: Any) -> Array:
         dx, dweight, dbias = F.batch_norm_backward(dy, cache)
+        self.accumulate(dweight, dbias)
+        return dx
+
+    def accumulate(self, dweight: Array | None, dbias: Array | None) -> None:
         if self.weight is not None:
             self.weight.accumulate(dweight)
         if self.bias is not None:
             self.bias.accumulate(dbias)
-        return dx
 
 
 class BatchNorm1d(_BatchNorm):

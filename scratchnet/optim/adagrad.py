@@ -110,17 +110,19 @@ class Adagrad(Optimizer):
         state["step"] = np.zeros((), np.float32)
         state["sum"] = array_module(param.data).full_like(param.data, float(self.defaults["initial_accumulator_value"]))
 
-    def update_parameter(self, param: Any, group: dict[str, Any]) -> None:
+    def moments(self, group: dict[str, Any]) -> tuple[str | None, ...]:
+        return ("sum",)
+
+    def hyperparameters(self, group: dict[str, Any]) -> dict[str, Any]:
+        return {
+            "lr": float(group["lr"]),
+            "lr_decay": float(group["lr_decay"]),
+            "eps": float(group["eps"]),
+            "weight_decay": float(group["weight_decay"]),
+            "maximize": group["maximize"],
+        }
+
+    def begin(self, param: Any, group: dict[str, Any]) -> dict[str, Any]:
         if not self.state[param]:  # of a group that was added later
             self._start(param)
-        self.update(
-            param.data,
-            param.grad,
-            self._moment(param, "sum"),
-            step=self._count_step(param),
-            lr=float(group["lr"]),
-            lr_decay=float(group["lr_decay"]),
-            eps=float(group["eps"]),
-            weight_decay=float(group["weight_decay"]),
-            maximize=group["maximize"],
-        )
+        return {"step": self._count_step(param)}

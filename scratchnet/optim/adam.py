@@ -131,21 +131,20 @@ class Adam(Optimizer):
         super().check_options(options)
         _check.betas(self._name, options["betas"])
 
-    def update_parameter(self, param: Any, group: dict[str, Any]) -> None:
+    def moments(self, group: dict[str, Any]) -> tuple[str | None, ...]:
+        return "exp_avg", "exp_avg_sq", "max_exp_avg_sq" if group["amsgrad"] else None
+
+    def hyperparameters(self, group: dict[str, Any]) -> dict[str, Any]:
         beta1, beta2 = group["betas"]
-        step = self._count_step(param)
-        self.update(
-            param.data,
-            param.grad,
-            self._moment(param, "exp_avg"),
-            self._moment(param, "exp_avg_sq"),
-            self._moment(param, "max_exp_avg_sq") if group["amsgrad"] else None,
-            step=step,
-            lr=float(group["lr"]),
-            beta1=float(beta1),
-            beta2=float(beta2),
-            eps=float(group["eps"]),
-            weight_decay=float(group["weight_decay"]),
-            maximize=group["maximize"],
-            decoupled_weight_decay=group["decoupled_weight_decay"],
-        )
+        return {
+            "lr": float(group["lr"]),
+            "beta1": float(beta1),
+            "beta2": float(beta2),
+            "eps": float(group["eps"]),
+            "weight_decay": float(group["weight_decay"]),
+            "maximize": group["maximize"],
+            "decoupled_weight_decay": group["decoupled_weight_decay"],
+        }
+
+    def begin(self, param: Any, group: dict[str, Any]) -> dict[str, Any]:
+        return {"step": self._count_step(param)}

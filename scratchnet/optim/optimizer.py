@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from scratchnet.ops.shape import Array, array_module
-from scratchnet.optim import _check, _state
+from scratchnet.optim import _check, _fused, _state
 
 
 class Optimizer:
@@ -30,7 +30,9 @@ class Optimizer:
     it sees the new values. Gradients are read, never written. A Parameter whose ``grad`` is None is skipped,
     state and all. Parameters are told by ``data`` and ``grad``; any object with these two will do.
 
-    To write an optimizer, override ``update_parameter`` (or ``step``).
+    To write an optimizer, override ``update_parameter`` (or ``step``). Those of this package instead give an
+    ``update``, the algorithm as a function of arrays, and say in ``moments``, ``hyperparameters`` and ``begin`` what
+    it takes. On the numba rung one compiled pass over all Parameters takes its place; the results agree to rounding.
 
     Raises:
         TypeError: params is one Parameter, or not iterable, or holds something that is not a Parameter.
@@ -38,6 +40,8 @@ class Optimizer:
         NotImplementedError: ``foreach``, ``fused``, ``capturable`` or ``differentiable`` is true.
     """
 
+    # The algorithm: changes the array param and its state in place, reads grad.
+    update: Callable[..., None] | None = None
     # The options that must be numbers ≥ 0.
     non_negative_options: ClassVar[tuple[str, ...]] = ()
     # The names in a Parameter's state (None: any), and those without which no state is complete.
@@ -114,14 +118,32 @@ class Optimizer:
         self._opt_called = True
         with np.errstate(all="ignore"):  # infinities and NaN are values like others, as in torch
             for group in self.param_groups:
-                for param in group["params"]:
-                    if param.grad is not None:
-                        self.update_parameter(param, group)
+                params = [param for param in group["params"] if param.grad is not None]
+                if getattr(self.update_parameter, "__func__", None) is Optimizer.update_parameter:
+                    params = _fused.update(self, params, group)
+                for param in params:
+                    self.update_parameter(param, group)
         return loss
 
     def update_parameter(self, param: Any, group: dict[str, Any]) -> None:
         """Apply one step to one Parameter, whose gradient is there, with its group's options."""
-        raise NotImplementedError(f"{self._name}: update_parameter is not written")
+        if self.update is None:
+            raise NotImplementedError(f"{self._name}: update_parameter is not written")
+        own = self.begin(param, group)
+        moments = [self._moment(param, name) if name else None for name in self.moments(group)]
+        self.update(param.data, param.grad, *moments, **self.hyperparameters(group), **own)
+
+    def moments(self, group: dict[str, Any]) -> tuple[str | None, ...]:
+        """The names of the state's arrays that `update` takes after the gradient; None for one that is not used."""
+        return ()
+
+    def hyperparameters(self, group: dict[str, Any]) -> dict[str, Any]:
+        """What `update` takes of the group's options: Python floats, which do not promote float32, and bools."""
+        return {}
+
+    def begin(self, param: Any, group: dict[str, Any]) -> dict[str, Any]:
+        """Count a step of the Parameter. → what `update` takes that is the Parameter's own, such as the count."""
+        return {}
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forget all gradients: set them to None, or with set_to_none=False to new arrays of zeros."""
@@ -180,15 +202,17 @@ class Optimizer:
         state = self.state[param]
         if name not in state:
             state[name] = array_module(param.data).zeros_like(param.data)
-        else:
+        elif not (type(state[name]) is type(param.data) is np.ndarray and state[name].dtype == param.data.dtype):
             state[name] = _state.array_like(state[name], param.data)  # after model.double() or .to(device)
         return state[name]
 
     def _count_step(self, param: Any) -> float:
         """Which step of the Parameter this is, 1 for the first."""
-        count = self.state[param].setdefault("step", np.zeros((), np.float32))
-        count += 1
-        return float(count)
+        state = self.state[param]
+        if "step" not in state:
+            state["step"] = np.zeros((), np.float32)
+        state["step"].fill(state["step"].item() + 1)
+        return state["step"].item()
 
     def _list_of(self, what: str, params: Any) -> list[Any]:
         if _is_parameter(params) or not isinstance(params, Iterable):

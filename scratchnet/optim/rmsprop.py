@@ -119,21 +119,23 @@ class RMSprop(Optimizer):
         }
         super().__init__(params, defaults)
 
-    def update_parameter(self, param: Any, group: dict[str, Any]) -> None:
-        self._count_step(param)
-        square_avg = self._moment(param, "square_avg")
-        momentum_buffer = self._moment(param, "momentum_buffer") if group["momentum"] > 0 else None
-        grad_avg = self._moment(param, "grad_avg") if group["centered"] else None
-        self.update(
-            param.data,
-            param.grad,
-            square_avg,
-            grad_avg,
-            momentum_buffer,
-            lr=float(group["lr"]),
-            alpha=float(group["alpha"]),
-            eps=float(group["eps"]),
-            weight_decay=float(group["weight_decay"]),
-            momentum=float(group["momentum"]),
-            maximize=group["maximize"],
+    def moments(self, group: dict[str, Any]) -> tuple[str | None, ...]:
+        return (
+            "square_avg",
+            "grad_avg" if group["centered"] else None,
+            "momentum_buffer" if group["momentum"] > 0 else None,
         )
+
+    def hyperparameters(self, group: dict[str, Any]) -> dict[str, Any]:
+        return {
+            "lr": float(group["lr"]),
+            "alpha": float(group["alpha"]),
+            "eps": float(group["eps"]),
+            "weight_decay": float(group["weight_decay"]),
+            "momentum": float(group["momentum"]),
+            "maximize": group["maximize"],
+        }
+
+    def begin(self, param: Any, group: dict[str, Any]) -> dict[str, Any]:
+        self._count_step(param)
+        return {}

@@ -127,20 +127,18 @@ class SGD(Optimizer):
         super().check_options(options)
         _check.number("SGD", "dampening", options["dampening"])
 
-    def update_parameter(self, param: Any, group: dict[str, Any]) -> None:
-        momentum_buffer, dampening = None, 0.0
-        if group["momentum"] != 0:
-            if "momentum_buffer" in self.state[param]:
-                dampening = float(group["dampening"])
-            momentum_buffer = self._moment(param, "momentum_buffer")
-        self.update(
-            param.data,
-            param.grad,
-            momentum_buffer,
-            lr=float(group["lr"]),
-            momentum=float(group["momentum"]),
-            dampening=dampening,
-            weight_decay=float(group["weight_decay"]),
-            nesterov=group["nesterov"],
-            maximize=group["maximize"],
-        )
+    def moments(self, group: dict[str, Any]) -> tuple[str | None, ...]:
+        return ("momentum_buffer" if group["momentum"] != 0 else None,)
+
+    def hyperparameters(self, group: dict[str, Any]) -> dict[str, Any]:
+        return {
+            "lr": float(group["lr"]),
+            "momentum": float(group["momentum"]),
+            "weight_decay": float(group["weight_decay"]),
+            "nesterov": group["nesterov"],
+            "maximize": group["maximize"],
+        }
+
+    def begin(self, param: Any, group: dict[str, Any]) -> dict[str, Any]:
+        first = "momentum_buffer" not in self.state.get(param, ())
+        return {"dampening": 0.0 if first else float(group["dampening"])}

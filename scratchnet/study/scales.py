@@ -237,7 +237,8 @@ def _cross_entropy(call: Call, dy_scale: Array) -> Scale:
     """l = −Σ q·log p with the terms of log p, and dz = (p·Σq + |q|)·dloss/D."""
     layer = _textbook(call.module)
     logits, target = call.inputs
-    _, saved = layer.forward(logits, target)
+    with backend.use("im2col"):  # whose cache says what is wanted here
+        _, saved = layer.forward(logits, target)
     p, q, divisor, reduction = saved.cache.probabilities, saved.cache.q, saved.cache.divisor, layer.reduction
     z = logits[None] if saved.unbatched else logits
     losses = (abs(q) * numpy.where(q == 0, 0, _log_softmax_terms(z, 1))).sum(axis=1)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+import scratchnet
 from scratchnet import models, nn, optim
 from scratchnet.training import train_step
 from torch_ref.masks import share_masks
@@ -70,12 +71,22 @@ def run_in_lockstep(ours, theirs, dataset: str, size: int, optimizer, steps: int
     return max(worst, distance(ours, theirs))
 
 
+WAYS = {
+    "im2col": lambda model: model,
+    "numba": lambda model: model,
+    "numba, fused": scratchnet.fuse,
+    "numba, fused, without the input's gradient": lambda model: scratchnet.fuse(model, input_grad=False),
+}
+
+
 @pytest.mark.filterwarnings("ignore:.*dropout2d")
+@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("system", SYSTEMS)
-def test_fifty_steps_agree_with_torch(system):
+def test_fifty_steps_agree_with_torch(system, way):
     dataset, model, size, optimizer = SYSTEMS[system]
     ours, theirs = twins(dataset, model)
-    assert run_in_lockstep(ours, theirs, dataset, size, optimizer, STEPS) < TOLERANCE
+    with scratchnet.use(way.partition(",")[0]):
+        assert run_in_lockstep(WAYS[way](ours), theirs, dataset, size, optimizer, STEPS) < TOLERANCE
 
 
 @pytest.mark.filterwarnings("ignore:.*dropout2d")

@@ -3,6 +3,7 @@
 import pytest
 
 import scratchnet.summary
+import scratchnet
 from scratchnet import models, nn
 
 
@@ -21,7 +22,8 @@ def test_system_c_has_torchinfos_figures():
 
 def test_what_is_saved_is_measured():
     model = nn.Sequential(nn.Linear(10, 20, rng=0), nn.ReLU(), nn.Linear(20, 5, rng=0))
-    rows = nn.summary(model, (8, 10)).rows
+    with scratchnet.use("im2col"):
+        rows = nn.summary(model, (8, 10)).rows
     # x, the mask of ReLU (one byte an element), and the second layer's input; weights are held anyway
     assert [row.saved for row in rows] == [8 * 10 * 4, 8 * 20, 8 * 20 * 4]
 

@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 import torch
 
+import scratchnet
 from scratchnet import optim
 from scratchnet.nn.parameter import Parameter
 
+RUNGS = ("im2col", "numba")  # the textbook's update of each parameter, and one compiled pass over all
 SHAPES = [(3, 4), (5,), (2, 3, 2, 2), ()]
 TOLERANCE = {"float64": 1e-12, "float32": 1e-5}
 
@@ -92,6 +94,12 @@ class Pair:
         state_dict = self.reference.state_dict()
         self.optimizer = self.make_ours(self.ours)
         self.optimizer.load_state_dict(state_dict)
+
+
+@pytest.fixture(autouse=True, scope="module", params=RUNGS)
+def rung(request):
+    with scratchnet.use(request.param):
+        yield request.param
 
 
 @pytest.fixture(scope="session")

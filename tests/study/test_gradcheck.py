@@ -3,11 +3,18 @@
 import numpy as np
 import pytest
 
+import scratchnet
 from scratchnet import functional as F
 from scratchnet import nn
 from scratchnet.study import GradcheckReport, gradcheck
 
 MODES = ("elements", "directions")
+
+
+@pytest.fixture(autouse=True)
+def _im2col():
+    with scratchnet.use("im2col"):  # whose caches the planted errors know
+        yield
 
 
 @pytest.fixture
