@@ -2,8 +2,8 @@
 
 import pytest
 
-import scratchnet.summary
 import scratchnet
+import scratchnet.summary
 from scratchnet import models, nn
 
 

@@ -1,0 +1,303 @@
+"""The kernels that multiply matrices, against the loops rung: convolution, linear and fused blocks, odd sizes first.
+
+They work on raw pointers by tables of offsets. Every array that they read or write, scratch memory too, lies between
+guards that have to be intact afterwards.
+"""
+
+import itertools
+
+import numpy as np
+import pytest
+from guarded_arrays import Guarded
+
+import scratchnet
+from scratchnet import backend
+from scratchnet.kernels.cpu import _compile, conv, conv_pool, linear, norm_pool
+from scratchnet.kernels.cpu.vector import _FEATURES, lanes
+
+TOLERANCE = {np.dtype("float32"): 1e-5, np.dtype("float64"): 1e-12}
+
+
+@pytest.fixture(params=["float32", "float64"])
+def dtype(request):
+    return np.dtype(request.param)
+
+
+@pytest.fixture(params=[1, 2], ids=["1 thread", "2 threads"])
+def threads(request, monkeypatch):
+    """Two threads also where there is next to no work, so that some of them have nothing to do."""
+    if request.param > _compile.numba.config.NUMBA_NUM_THREADS:
+        pytest.skip("one processor only")
+    monkeypatch.setattr(_compile, "_threads", request.param)
+    monkeypatch.setattr(_compile, "GRAIN", 1)
+    return request.param
+
+
+@pytest.fixture
+def guarded(monkeypatch):
+    guarded = Guarded()
+    for module in (conv, conv_pool, linear, norm_pool):
+        monkeypatch.setattr(module, "empty", guarded.empty)
+    return guarded
+
+
+def loops(op):
+    return backend.implementation(op, "loops")
+
+
+def assert_close(got, expected, inputs):
+    """Up to rounding of the largest sum that these inputs could give."""
+    assert len(got) == len(expected)
+    for a, b in zip(got, expected, strict=True):
+        if b is None:
+            assert a is None
+            continue
+        assert a.shape == b.shape
+        assert a.dtype == inputs[0].dtype
+        scale = max(float(np.abs(b).max(initial=0)), 1.0)
+        np.testing.assert_allclose(a, b, rtol=0, atol=TOLERANCE[a.dtype] * scale)
+
+
+def check(guarded, inputs, forward, forward_loops):
+    """forward(*inputs) → (y, backward); the same for the loops rung, on copies between no guards."""
+    own = [None if x is None else guarded.array(x) for x in inputs]
+    y, backward = forward(*own)
+    expected, backward_loops = forward_loops(*inputs)
+    dy = np.random.default_rng(9).standard_normal(y.shape).astype(y.dtype)
+    got, wanted = backward(guarded.array(dy)), backward_loops(dy)
+    assert guarded.intact(), "a kernel wrote beside its arrays"
+    for x, before in zip(own, inputs, strict=True):
+        if x is not None:
+            np.testing.assert_array_equal(x, before)
+    assert_close([y, *got], [expected, *wanted], inputs)
+
+
+def conv_inputs(rng, n, c, h, w, o, groups, kernel, dtype, bias=True):
+    x, weight = rng.standard_normal((n, c * groups, h, w)), rng.standard_normal((o * groups, c, *kernel))
+    return [x.astype(dtype), weight.astype(dtype), rng.standard_normal(o * groups).astype(dtype) if bias else None]
+
+
+def conv_check(guarded, inputs, relu=False, **options):
+    def forward(*arrays):
+        y, cache = conv.conv2d_relu(*arrays, **options, relu=relu)
+        return y, lambda dy: conv.conv2d_backward(dy, cache)
+
+    def forward_loops(*arrays):
+        y, cache = loops("conv2d").forward(*arrays, **options)
+        if not relu:
+            return y, lambda dy: loops("conv2d").backward(dy, cache)
+        z, relu_cache = loops("relu").forward(y)
+        return z, lambda dy: loops("conv2d").backward(loops("relu").backward(dy, relu_cache), cache)
+
+    check(guarded, inputs, forward, forward_loops)
+
+
+# Rows of a tile are 4, its columns 3 or 4 vectors, and dot's tiles are 2 × 4 or 4 × 5: sizes around all of these.
+@pytest.mark.parametrize("o", [1, 2, 3, 4, 5, 7, 8, 9])
+def test_output_channels(o, guarded, dtype, threads):
+    conv_check(guarded, conv_inputs(np.random.default_rng(o), 2, 2, 3, 4, o, 1, (2, 2), dtype), padding=(1, 1))
+
+
+@pytest.mark.parametrize("c", [1, 2, 3, 4, 5, 9])
+def test_input_channels(c, guarded, dtype, threads):
+    conv_check(guarded, conv_inputs(np.random.default_rng(c), 2, c, 3, 4, 2, 1, (2, 2), dtype), padding=(0, 1))
+
+
+@pytest.mark.parametrize("w", [1, 2, 3, 7, 8, 9, 15, 16, 17, 31, 33, 63, 64, 65, 80])
+def test_widths(w, guarded, dtype, threads):
+    conv_check(guarded, conv_inputs(np.random.default_rng(w), 1, 1, 2, w, 2, 1, (1, 1), dtype))
+    conv_check(
+        guarded, conv_inputs(np.random.default_rng(w), 1, 1, 2, w, 2, 1, (2, 3), dtype, False), True, padding=(1, 1)
+    )
+
+
+@pytest.mark.parametrize("n", [0, 1, 2, 3, 5, 18])
+def test_batches(n, guarded, dtype, threads):
+    """18 small images are more than are summed together before lanes are."""
+    conv_check(guarded, conv_inputs(np.random.default_rng(n), n, 1, 3, 3, 2, 1, (3, 3), dtype), padding=(1, 1))
+
+
+OPTIONS = list(itertools.product([(1, 1), (2, 1), (1, 3), (3, 2)], [(0, 0), (1, 2), (4, 0)], [(1, 1), (2, 1), (1, 2)]))
+
+
+@pytest.mark.parametrize(("stride", "padding", "dilation"), OPTIONS)
+def test_options(stride, padding, dilation, guarded, dtype):
+    options = {"stride": stride, "padding": padding, "dilation": dilation, "groups": 2}
+    conv_check(guarded, conv_inputs(np.random.default_rng(0), 2, 2, 6, 7, 3, 2, (3, 2), dtype), relu=True, **options)
+
+
+def test_drawn_convolutions(guarded, dtype):
+    rng = np.random.default_rng(1)
+    done = 0
+    while done < 60:
+        n, c, h, w, o, groups, kh, kw, sh, sw, dh, dw = (
+            int(v) for v in rng.integers(1, [3, 4, 8, 9, 6, 3, 4, 5, 4, 4, 3, 3])
+        )
+        ph, pw = (int(v) for v in rng.integers(0, 4, 2))
+        if h + 2 * ph >= dh * (kh - 1) + 1 and w + 2 * pw >= dw * (kw - 1) + 1:
+            options = {"stride": (sh, sw), "padding": (ph, pw), "dilation": (dh, dw), "groups": groups}
+            conv_check(guarded, conv_inputs(rng, n, c, h, w, o, groups, (kh, kw), dtype), bool(done % 2), **options)
+            done += 1
+
+
+def pool_check(guarded, inputs, stride, padding, kernel, pool_stride, pool_padding, ceil_mode):
+    def forward(*arrays):
+        y, cache = conv_pool.conv_relu_max_pool(*arrays, stride, padding, kernel, pool_stride, pool_padding, ceil_mode)
+        return y, lambda dy: conv_pool.conv_relu_max_pool_backward(dy, cache)
+
+    def forward_loops(*arrays):
+        ops = [
+            ("conv2d", (stride, padding)),
+            ("relu", ()),
+            ("max_pool2d", (kernel, pool_stride, pool_padding, 1, ceil_mode)),
+        ]
+        (x, weight, bias), caches = arrays, []
+        y, cache = loops("conv2d").forward(x, weight, bias, stride, padding)
+        caches.append(("conv2d", cache))
+        for op, options in ops[1:]:
+            y, cache = loops(op).forward(y, *options)
+            caches.append((op, cache))
+
+        def backward(dy):
+            for op, cache in reversed(caches):
+                dy = loops(op).backward(dy, cache)
+            return dy
+
+        return y, backward
+
+    check(guarded, inputs, forward, forward_loops)
+
+
+@pytest.mark.parametrize(
+    ("c", "kernel"), [(1, (5, 5)), (3, (3, 3)), (4, (5, 5)), (17, (3, 2)), (40, (3, 3)), (70, (1, 3))]
+)
+def test_patches_of_all_kinds(c, kernel, guarded, dtype, threads):
+    """Whole patches in registers, single lines, and lines in several pieces."""
+    inputs = conv_inputs(np.random.default_rng(c), 2, c, 6, 7, 3, 1, kernel, dtype)
+    pool_check(guarded, inputs, (1, 1), (1, 2), (2, 2), (2, 2), (0, 0), False)
+
+
+def test_drawn_conv_pools(guarded, dtype):
+    rng = np.random.default_rng(2)
+    done = 0
+    while done < 40:
+        n, c, h, w, o, kh, kw, sh, sw, qh, qw, th, tw = (
+            int(v) for v in rng.integers([0, *[1] * 12], [3, 6, 9, 40, 6, 4, 4, 3, 3, 4, 4, 3, 3])
+        )
+        ph, pw = (int(v) for v in rng.integers(0, 3, 2))
+        oh, ow = (h + 2 * ph - kh) // sh + 1, (w + 2 * pw - kw) // sw + 1
+        if h + 2 * ph < kh or w + 2 * pw < kw or oh < qh or ow < qw:
+            continue
+        if done % 3 == 0 and oh >= 2 and ow >= 2:
+            qh = qw = th = tw = 2
+        pools = (qh, qw), (th, tw), (qh // 2, qw // 2) if done % 3 else (0, 0), bool(done % 2)
+        pool_check(
+            guarded, conv_inputs(rng, n, c, h, w, o, 1, (kh, kw), dtype, bool(done % 5)), (sh, sw), (ph, pw), *pools
+        )
+        done += 1
+
+
+@pytest.mark.parametrize("n", [0, 1, 2, 3, 4, 5, 9])
+@pytest.mark.parametrize(("i", "o"), [(1, 1), (3, 2), (7, 5), (16, 6), (33, 4), (64, 3), (65, 11), (0, 3)])
+def test_linear(n, i, o, guarded, dtype, threads):
+    rng = np.random.default_rng(n)
+    inputs = [rng.standard_normal(shape).astype(dtype) for shape in ((n, i), (o, i), (o,))]
+    if o == 2:
+        inputs[2] = None
+
+    def forward(x, weight, bias):
+        y, cache = linear.linear_relu_dropout(x, weight, bias, True, (0.4, (1, 2), 3))
+        return y, lambda dy: linear.linear_relu_dropout_backward(dy, cache)
+
+    def forward_loops(x, weight, bias):
+        y, cache = loops("linear").forward(x, weight, bias)
+        y, relu_cache = loops("relu").forward(y)
+        y, drop_cache = loops("dropout").forward(y, 0.4, (1, 2), 3)
+
+        def backward(dy):
+            dy = loops("relu").backward(loops("dropout").backward(dy, drop_cache), relu_cache)
+            return loops("linear").backward(dy, cache)
+
+        return y, backward
+
+    check(guarded, inputs, forward, forward_loops)
+
+
+@pytest.mark.parametrize("shape", [(2, 1, 2, 2), (1, 3, 3, 5), (2, 2, 4, 33), (3, 5, 5, 4), (2, 1, 3, 66)])
+@pytest.mark.parametrize("pool", [norm_pool.NO_POOL, norm_pool.MAX_POOL, norm_pool.AVG_POOL])
+@pytest.mark.parametrize("relu", [False, True])
+def test_batch_norm_relu_pool(shape, pool, relu, guarded, dtype, threads):
+    if pool == norm_pool.NO_POOL and not relu:
+        pytest.skip("that is batch_norm")
+    rng, c = np.random.default_rng(0), shape[1]
+    inputs = [rng.standard_normal(s).astype(dtype) for s in (shape, (c,), (c,), (c,))] + [rng.random(c).astype(dtype)]
+    op = {norm_pool.MAX_POOL: "max_pool2d", norm_pool.AVG_POOL: "avg_pool2d"}.get(pool)
+
+    for training in (True, False):
+
+        def forward(*arrays, training=training):
+            (y, *_), cache = norm_pool.batch_norm_relu_pool(*arrays, training, 0.1, 1e-5, relu, pool)
+            return y, lambda dy: norm_pool.batch_norm_relu_pool_backward(dy, cache)
+
+        def forward_loops(*arrays, training=training):
+            (y, *_), cache = loops("batch_norm").forward(*arrays, training, 0.1, 1e-5)
+            caches = [("batch_norm", cache)]
+            if relu:
+                y, cache = loops("relu").forward(y)
+                caches.append(("relu", cache))
+            if op:
+                y, cache = loops(op).forward(y, (2, 2), (2, 2))
+                caches.append((op, cache))
+
+            def backward(dy):
+                for name, cache in reversed(caches):
+                    dy = loops(name).backward(dy, cache)
+                return dy
+
+            return y, backward
+
+        check(guarded, inputs, forward, forward_loops)
+
+
+def test_one_number_of_threads_gives_the_same_bits(monkeypatch):
+    """And of another number only the sums that threads share, the gradients of weight and bias, may differ."""
+    monkeypatch.setattr(_compile, "GRAIN", 1)
+    rng = np.random.default_rng(0)
+    x, weight, bias = conv_inputs(rng, 5, 3, 9, 9, 4, 1, (3, 3), np.dtype("float32"))
+    results = {}
+    for threads in (1, 2, 2):
+        monkeypatch.setattr(_compile, "_threads", threads)
+        y, cache = conv.conv2d(x, weight, bias, 1, 1)
+        once = [y, *conv.conv2d_backward(np.ones_like(y), cache)]
+        twice = [y, *conv.conv2d_backward(np.ones_like(y), cache)]
+        for a, b in zip(once, twice, strict=True):
+            np.testing.assert_array_equal(a, b)
+        results[threads] = once
+    for a, b in list(zip(results[1], results[2], strict=True))[:2]:
+        np.testing.assert_array_equal(a, b)
+
+
+def test_the_guards_see_a_planted_error(guarded, dtype):
+    """The convolution's kernel is told of a result with more lines than it has."""
+    x, weight, _ = conv_inputs(np.random.default_rng(0), 1, 1, 4, 4, 1, 1, (1, 1), dtype)
+    y = guarded.empty((1, 1, 4, 4), dtype)
+    layout = conv.layout_of((1, 4, 4), (1, 1, 1, 1), (1, 1), (0, 0), (1, 1), 1)
+    s = layout.sizes._replace(oh=6)
+    work = guarded.empty((1, 4 * (s.image + 8 * s.pitch * s.oh)), dtype)
+    zeros = np.zeros(64, np.int64)
+    conv._forward.serial(
+        0, 1, np.resize(x, 64), weight.reshape(-1), np.empty(0, dtype), y.reshape(-1), s._replace(h=1), False,
+        layout.offset, zeros, zeros, zeros, work,
+    )  # fmt: skip
+    assert not guarded.intact()
+
+
+def test_the_tile_follows_the_cpu():
+    assert lanes(np.dtype("float32")) == 2 * lanes(np.dtype("float64"))
+    assert lanes(np.dtype("float32")) == (16 if "avx512f" in _FEATURES else 8 if "avx2" in _FEATURES else 4)
+
+
+@pytest.fixture(autouse=True)
+def _numba():
+    with scratchnet.use("numba"):
+        yield
