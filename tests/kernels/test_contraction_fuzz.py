@@ -13,7 +13,7 @@ from guarded_arrays import Guarded
 import scratchnet
 from scratchnet import backend
 from scratchnet.kernels.cpu import _compile, conv, conv_pool, linear, norm_pool
-from scratchnet.kernels.cpu.vector import _FEATURES, lanes
+from scratchnet.kernels.cpu.vector import _FEATURES, at, copy_row, lanes
 
 TOLERANCE = {np.dtype("float32"): 1e-5, np.dtype("float64"): 1e-12}
 
@@ -277,19 +277,17 @@ def test_one_number_of_threads_gives_the_same_bits(monkeypatch):
         np.testing.assert_array_equal(a, b)
 
 
-def test_the_guards_see_a_planted_error(guarded, dtype):
-    """The convolution's kernel is told of a result with more lines than it has."""
-    x, weight, _ = conv_inputs(np.random.default_rng(0), 1, 1, 4, 4, 1, 1, (1, 1), dtype)
-    y = guarded.empty((1, 1, 4, 4), dtype)
-    layout = conv.layout_of((1, 4, 4), (1, 1, 1, 1), (1, 1), (0, 0), (1, 1), 1)
-    s = layout.sizes._replace(oh=6)
-    work = guarded.empty((1, 4 * (s.image + 8 * s.pitch * s.oh)), dtype)
-    zeros = np.zeros(64, np.int64)
-    conv._forward.serial(
-        0, 1, np.resize(x, 64), weight.reshape(-1), np.empty(0, dtype), y.reshape(-1), s._replace(h=1), False,
-        layout.offset, zeros, zeros, zeros, work,
-    )  # fmt: skip
-    assert not guarded.intact()
+@_compile.kernel
+def _copy(t, threads, x, y):
+    copy_row(False, at(y, 0), at(x, 0), x.dtype.type(0), x.size)
+
+
+@pytest.mark.parametrize("too_many", [0, 1, 3, 20])
+def test_the_guards_see_a_planted_error(too_many, guarded, dtype):
+    """A row that is longer than the array that it is written to."""
+    y = guarded.empty((17,), dtype)
+    _copy(1, np.zeros(17 + too_many, dtype), y)
+    assert guarded.intact() == (too_many == 0)
 
 
 def test_the_tile_follows_the_cpu():
