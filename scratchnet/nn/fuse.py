@@ -6,6 +6,7 @@ forward and backward. It has no state of its own. Parameters, buffers, mode and 
 either may be trained, saved or put into evaluation mode in place of the other.
 """
 
+import functools
 from collections.abc import Iterator, Sequence
 from importlib import import_module
 from typing import Any, Self
@@ -189,7 +190,7 @@ class Block:
         if key not in self._checked:
             if x.size == 0 or not self.takes(x) or not all(isinstance(p, numpy.ndarray) for p in parameters):
                 return False
-            with no_grad():
+            with no_grad(), backend.use("im2col"):  # the rung that need not be compiled
                 y = x[:0]
                 for module in self.modules:
                     if not isinstance(module, Dropout | BatchNorm2d):
@@ -208,7 +209,9 @@ class Block:
         return "–".join(type(module).__name__ for module in self.modules)
 
 
+@functools.cache
 def _kernels(name: str) -> Any:
+    """A file of scratchnet/kernels/cpu, imported when it is first used."""
     return import_module(f"scratchnet.kernels.cpu.{name}")
 
 

@@ -12,6 +12,7 @@ import numpy
 from scratchnet.ops.shape import Array
 
 _LINE = 64  # bytes: a cache line, and the widest vector. Vectors that straddle two lines cost twice
+_PAGE = 4096  # bytes. A smaller array comes from numpy, which has its own store of small pieces
 _MOST = 64  # blocks of one size that are kept for further use
 
 _memory: defaultdict[int, list[tuple[numpy.ndarray, int]]] = defaultdict(list)  # by size in bytes
@@ -28,15 +29,17 @@ def ready(x: Array) -> Array:
 
 
 def empty(shape: tuple[int, ...], dtype: Any) -> Array:
-    """An uninitialised array that starts at a cache line.
+    """An uninitialised array; a large one starts at a cache line.
 
     Its memory may have belonged to an earlier result, but only to one that nobody refers to any more: the reference
     count of a block of memory tells, since every array and every view of it holds a reference. Fresh memory would have
     to be mapped by the operating system page by page, which takes longer than many a kernel.
     """
     size = math.prod(shape) * numpy.dtype(dtype).itemsize
+    if size <= _PAGE:
+        return numpy.empty(shape, dtype)
     with _lock:
-        memory, start = _free_memory(-(-size // 4096) * 4096 if size > 4096 else -(-size // 256) * 256)
+        memory, start = _free_memory(-(-size // _PAGE) * _PAGE)
         return numpy.ndarray(shape, dtype, memory, start)
 
 
