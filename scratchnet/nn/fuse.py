@@ -303,7 +303,13 @@ class NormBlock(Block):
         return cls(steps[:count]) if count > 1 else None
 
     def takes(self, x: Array) -> bool:
-        return x.ndim == 4 and x.shape[2] > 1 and x.shape[3] > 1
+        if x.ndim != 4 or min(x.shape[2:]) < 2:
+            return False
+        return all((a.shape, a.dtype) == ((x.shape[1],), x.dtype) for a in self._arrays())
+
+    def _arrays(self) -> list[Array]:
+        norm = self.modules[0]
+        return [*super()._arrays(), *[a for a in (norm.running_mean, norm.running_var) if a is not None]]
 
     def compute(self, x: Array) -> tuple[Array, Any]:
         norm, last = self.modules[0], self.modules[-1]

@@ -237,6 +237,17 @@ def test_one_value_per_channel_is_an_error():
         fused(np.zeros((1, 2, 1, 1), np.float32))
 
 
+def test_statistics_of_the_wrong_size_are_an_error():
+    """They would be read beyond their end."""
+    fused = scratchnet.fuse(nn.Sequential(nn.BatchNorm2d(3), nn.ReLU()))
+    x = np.zeros((2, 3, 4, 4), np.float32)
+    fused(x)
+    for wrong in (np.zeros(2, np.float32), np.zeros(3, np.float64)):
+        getattr(fused, "0").running_mean = wrong
+        with pytest.raises((ValueError, TypeError), match="running_mean"):
+            fused(x)
+
+
 def test_copies_and_pickles():
     fused = scratchnet.fuse(nn.Sequential(nn.Linear(3, 2, rng=0), nn.ReLU()))
     x = np.ones((1, 3), np.float32)
