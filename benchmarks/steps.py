@@ -66,7 +66,7 @@ def _scratchnet_step(variant: str, system: System) -> Step:
     recipe = recipes.find(system.family, system.model)
     model: Any = models.build(system.family, system.model, rng=numpy.random.default_rng(0))
     optimizer = make_optimizer(recipe, model)
-    fused = variant == "numba" and hasattr(scratchnet, "fuse")
+    fused = variant == "numba"
     if fused:
         model = scratchnet.fuse(model, input_grad=False)
     batches: Iterator[tuple[Any, Any]] = itertools.cycle(_batches(system))

@@ -39,8 +39,7 @@ def run_everything(dtype: str) -> None:
         for name in networks:
             model: nn.Module = models.build(family, name, rng=0).to(float_dtype(dtype))
             optimizer = make_optimizer(recipes.find(family, name), model)
-            fuse = getattr(scratchnet, "fuse", None)
-            for network in (model, fuse(model)) if fuse else (model,):
+            for network in (model, scratchnet.fuse(model)):
                 for _ in range(STEPS):
                     train_step(network, nn.CrossEntropyLoss(), optimizer, x, labels)
             model.eval()(x)

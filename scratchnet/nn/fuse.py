@@ -85,7 +85,8 @@ class Fused(Module):
         caches = []
         for block in self._blocks:
             x, cache = block.forward(x)
-            caches.append(cache)
+            if grad_enabled():
+                caches.append(cache)
         return x, caches if grad_enabled() else None
 
     def backward(self, dy: Array, cache: Any) -> Array | None:
@@ -109,11 +110,17 @@ class Fused(Module):
         return False
 
 
+def _is_derived(module: Module) -> bool:
+    """Whether forward and backward follow from what the module is made of, and so may be computed in blocks."""
+    kind = type(module)
+    return kind is Residual or (kind.forward is Chain.forward and kind.backward is Chain.backward)
+
+
 def _blocks(module: Module) -> Iterator[Any]:
     """What computes the module, in order: fused blocks and modules."""
     if type(module) is Residual:
         yield FusedResidual(module)
-    elif type(module).forward is not Chain.forward or type(module).backward is not Chain.backward:
+    elif not _is_derived(module):
         yield module
     else:
         steps = [step for _, step in module.chain]
@@ -124,8 +131,7 @@ def _blocks(module: Module) -> Iterator[Any]:
                 yield block
             else:
                 step = steps.pop(0)
-                is_chain = type(step).forward is Chain.forward or type(step) is Residual
-                yield Fused(step) if is_chain else step
+                yield Fused(step) if _is_derived(step) else step
 
 
 class FusedResidual(Residual):

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy
 
-from scratchnet.kernels.cpu._arrays import empty, steps, zeros
+from scratchnet.kernels.cpu._arrays import empty, steps
 from scratchnet.kernels.cpu._compile import GRAIN, get_num_threads, kernel
 from scratchnet.kernels.cpu.vector import ROWS, VECTORS, at, contract, lanes
 
@@ -29,7 +29,7 @@ def peak_flops(dtype: Any = "float32", seconds: float = 0.2) -> float:
     a, b, c = empty((ROWS,), dtype), empty((width,), dtype), empty((threads * ROWS * width,), dtype)
     a.fill(0.5)
     b.fill(0.5)
-    arguments = a, steps(ROWS, 1), zeros((_STEPS,), numpy.int64), b, c, steps(ROWS, width)
+    arguments = a, steps(ROWS, 1), numpy.zeros(_STEPS, numpy.int64), b, c, steps(ROWS, width)
     repeats = 8
     flops = 2 * threads * repeats * _STEPS * ROWS * width
     _multiply_add(threads * GRAIN, 1, *arguments)

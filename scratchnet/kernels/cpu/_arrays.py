@@ -43,15 +43,19 @@ def empty(shape: tuple[int, ...], dtype: Any) -> Array:
         return numpy.ndarray(shape, dtype, memory, start)
 
 
-def zeros(shape: tuple[int, ...], dtype: Any) -> Array:
-    x = empty(shape, dtype)
-    x.fill(0)
-    return x
-
-
 def none(like: Array) -> Array:
     """What kernels take for an array that is not there: an empty one."""
     return _NONE[like.dtype.itemsize]
+
+
+def optional(x: Array | None, like: Array) -> Array:
+    """`ready(x)`, or what stands for an array that is not there."""
+    return none(like) if x is None else ready(x)
+
+
+def sum_of_parts(x: Array) -> Array:
+    """Of what each thread left in its row (threads, …): the sum of all."""
+    return x[0] if len(x) == 1 else x.sum(axis=0)
 
 
 @functools.lru_cache(1024)

@@ -9,8 +9,8 @@ A kernel does one of several equal parts of the work, part t of `threads`::
 
     relu(x.size, x, y)          # all parts; the first argument is the work, in elementary operations
 
-The parts depend on the number of threads alone, so that one number of threads always
-gives the same bits. A small job runs on the calling thread: waking another costs some microseconds.
+The parts depend on the number of threads alone, so that one number of threads always gives the same bits. A small job
+runs on the calling thread: waking another costs some microseconds.
 
 Compiled code is kept in a directory that is named after everything it depends on, the text of this package and the
 version of Numba, so that no stale code is ever run. Numba itself adds the CPU.

@@ -34,7 +34,7 @@ from typing import NamedTuple
 
 import numpy
 
-from scratchnet.kernels.cpu._arrays import empty, none, ready, steps
+from scratchnet.kernels.cpu._arrays import empty, none, optional, ready, steps, sum_of_parts
 from scratchnet.kernels.cpu._compile import inner, kernel, parts
 from scratchnet.kernels.cpu.vector import DOT_ROWS, ROWS, at, contract, copy_row, copy_row_where_active, dot, sum_row
 from scratchnet.ops.shape import Array, Pair, output_size, pair
@@ -118,8 +118,7 @@ def layout_of(
     for a in range(sh):
         for b in range(sw):
             mine = numpy.flatnonzero((line % sh == a) & (column % sw == b))
-            first_line, first_column = -(-(ph - a) // sh), -(-(pw - b) // sw)
-            first_line, first_column = max(first_line, 0), max(first_column, 0)
+            first_line, first_column = max(0, -(-(ph - a) // sh)), max(0, -(-(pw - b) // sw))
             lines = (ph + h - 1 - a) // sh - first_line + 1
             columns = (pw + w - 1 - b) // sw - first_column + 1
             a_steps.append((outputs * (c_group * taps) + mine).reshape(-1))
@@ -192,10 +191,7 @@ def _forward(t, threads, x, weight, bias, y, s, relu, offset, weight_row, weight
                     for i in range(s.oh):
                         target = at(y, ((n * s.o + o + k) * s.oh + i) * s.ow)
                         source = at(line, (k * s.oh + i) * s.pitch)
-                        if relu:
-                            copy_row(True, target, source, b, s.ow)
-                        else:
-                            copy_row(False, target, source, b, s.ow)
+                        copy_row(relu, target, source, b, s.ow)
 
 
 @inner
@@ -272,7 +268,7 @@ def forward(x: Array, weight: Array, bias: Array | None, layout: Layout, relu: b
     y = empty((n, s.o, s.oh, s.ow), x.dtype)
     threads = parts(n * s.o * s.oh * s.ow * s.k)
     _forward.on(
-        threads, x.reshape(-1), weight.reshape(-1), none(x) if bias is None else ready(bias),
+        threads, x.reshape(-1), weight.reshape(-1), optional(bias, x),
         y.reshape(-1), s, relu, layout.offset, steps(ROWS, s.k), steps(s.k, 1), steps(ROWS, s.oh * s.pitch),
         empty((threads, s.image + ROWS * s.oh * s.pitch), x.dtype),
     )  # fmt: skip
@@ -295,8 +291,7 @@ def backward(
         empty((threads, s.together * (s.image + s.o * s.dy_plane) + ROWS * lines), x.dtype), dx.reshape(-1), dweight,
         dbias,
     )  # fmt: skip
-    dweight, dbias = (a[0] if threads == 1 else a.sum(axis=0) for a in (dweight, dbias))
-    return dx if wants_dx else None, dweight.reshape(weight.shape), dbias
+    return dx if wants_dx else None, sum_of_parts(dweight).reshape(weight.shape), sum_of_parts(dbias)
 
 
 def conv2d(

@@ -21,7 +21,7 @@ from typing import NamedTuple
 import numpy
 
 from scratchnet.kernels.cpu import conv
-from scratchnet.kernels.cpu._arrays import empty, none, ready, steps
+from scratchnet.kernels.cpu._arrays import empty, none, optional, ready, steps, sum_of_parts
 from scratchnet.kernels.cpu._compile import inner, kernel, parts
 from scratchnet.kernels.cpu.vector import (
     BYTES,
@@ -236,12 +236,9 @@ def _backward(
     kernel_[:] = zero
     kw = p.width // s.c
     for o in range(s.o):
-        for c in range(s.c):
-            for u in range(p.kh):
-                for v in range(kw):
-                    kernel_[o * kernel_size + u * p.kernel_pitch + v * s.c + c] = weight[
-                        ((o * s.c + c) * p.kh + u) * kw + v
-                    ]
+        for u in range(p.kh):  # (C, KW) → (KW, C)
+            line, source = o * kernel_size + u * p.kernel_pitch, (o * s.c * p.kh + u) * kw
+            transpose(at(kernel_, line), s.c, at(weight, source), s.taps, s.c, kw)
     for n in range(t * n_images // threads, (t + 1) * n_images // threads):
         _copy_channels_last(x, n, s, p.pitch, image)
         for o in range(s.o):
@@ -265,12 +262,9 @@ def _backward(
                 source = at(gradient, (i + s.ph) * p.pitch + s.pw * s.c)
                 transpose(at(dx, (n * s.c * s.h + i) * s.w), s.h * s.w, source, s.c, s.w, s.c)
     for o in range(s.o):
-        for c in range(s.c):
-            for u in range(p.kh):
-                for v in range(kw):
-                    dweight[t, ((o * s.c + c) * p.kh + u) * kw + v] = dkernel[
-                        o * kernel_size + u * p.kernel_pitch + v * s.c + c
-                    ]
+        for u in range(p.kh):  # (KW, C) → (C, KW)
+            line, target = o * kernel_size + u * p.kernel_pitch, (o * s.c * p.kh + u) * kw
+            transpose(at(dweight, t * s.o * s.k + target), s.taps, at(dkernel, line), s.c, kw, s.c)
 
 
 def conv_relu_max_pool(
@@ -296,7 +290,7 @@ def conv_relu_max_pool(
     y, winner = empty(shape, x.dtype), empty(shape, numpy.uint8)
     _forward.on(
         threads, x.reshape(-1), weight.reshape(-1),
-        none(x) if bias is None else ready(bias), y.reshape(-1), winner.reshape(-1), s, pool, layout.conv.offset,
+        optional(bias, x), y.reshape(-1), winner.reshape(-1), s, pool, layout.conv.offset,
         steps(ROWS, s.k), steps(s.k, 1), steps(ROWS, s.oh * s.pitch),
         empty((threads, s.image + ROWS * s.oh * s.pitch + 2 * BYTES // x.itemsize), x.dtype),
     )  # fmt: skip
@@ -322,5 +316,5 @@ def conv_relu_max_pool_backward(
         empty(kernels, x.dtype), empty(kernels, x.dtype), empty((threads, most), numpy.int64),
         empty((threads, most), x.dtype), empty((threads, positions), numpy.int64), dx.reshape(-1), dweight, dbias,
     )  # fmt: skip
-    dweight, dbias = (a[0] if threads == 1 else a.sum(axis=0) for a in (dweight, dbias))
-    return dx if wants_dx else None, dweight.reshape(weight.shape), dbias if has_bias else None
+    dbias = sum_of_parts(dbias) if has_bias else None
+    return dx if wants_dx else None, sum_of_parts(dweight).reshape(weight.shape), dbias

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy
 
-from scratchnet.kernels.cpu._arrays import empty, none, ready, steps
+from scratchnet.kernels.cpu._arrays import empty, none, optional, ready, steps
 from scratchnet.kernels.cpu._compile import kernel
 from scratchnet.kernels.cpu.dropout import keep_mask
 from scratchnet.kernels.cpu.elementwise import piece, select
@@ -111,7 +111,7 @@ def linear(x: Array, weight: Array, bias: Array | None) -> tuple[Array, LinearCa
     x, weight = ready(x), ready(weight)
     y = empty((*x.shape[:-1], o), x.dtype)
     _forward(
-        rows * o * i, x.reshape(rows, i), weight, none(x) if bias is None else ready(bias),
+        rows * o * i, x.reshape(rows, i), weight, optional(bias, x),
         steps(rows, i), steps(o, i), steps(rows, o), y.reshape(rows, o),
     )  # fmt: skip
     return y, LinearCache(x, weight, bias is not None)

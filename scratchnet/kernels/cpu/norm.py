@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy
 
-from scratchnet.kernels.cpu._arrays import empty, none, ready
+from scratchnet.kernels.cpu._arrays import empty, none, optional, ready
 from scratchnet.kernels.cpu._compile import inner, kernel
 from scratchnet.ops.shape import Array
 
@@ -159,8 +159,8 @@ def batch_norm(
     new_mean, new_var = (empty((channels,), x.dtype), empty((channels,), x.dtype)) if moves else (none(x), none(x))
     old_mean, old_var = (running_mean, running_var) if moves or not training else (None, None)
     _forward(
-        8 * x.size, planes, _array(weight, x), _array(bias, x), _array(old_mean, x), _array(old_var, x), training,
-        float(momentum), float(eps), mean, inv_std, new_mean, new_var, y,
+        8 * x.size, planes, optional(weight, x), optional(bias, x), optional(old_mean, x), optional(old_var, x),
+        training, float(momentum), float(eps), mean, inv_std, new_mean, new_var, y,
     )  # fmt: skip
     if moves:
         running_mean, running_var = new_mean, new_var
@@ -172,7 +172,7 @@ def batch_norm_backward(dy: Array, cache: BatchNormCache) -> tuple[Array, Array 
     """dy (N, C, …) → dx (N, C, …), dweight (C,) or None, dbias (C,) or None."""
     x, mean, inv_std, weight, has_bias, training = cache
     dx, dweight, dbias = empty(x.shape, x.dtype), empty(mean.shape, x.dtype), empty(mean.shape, x.dtype)
-    _backward(8 * x.size, _planes(dy), x, mean, inv_std, _array(weight, x), training, dx, dweight, dbias)
+    _backward(8 * x.size, _planes(dy), x, mean, inv_std, optional(weight, x), training, dx, dweight, dbias)
     return _as(dy.shape, dx), None if weight is None else dweight, dbias if has_bias else None
 
 
@@ -186,7 +186,3 @@ def _planes(x: Array) -> Array:
 def _as(shape: tuple[int, ...], planes: Array) -> Array:
     """`_planes` undone."""
     return planes.reshape(shape) if len(shape) > 2 else numpy.array(planes[0].T, order="C")
-
-
-def _array(value: Array | None, like: Array) -> Array:
-    return none(like) if value is None else ready(value)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy
 
-from scratchnet.kernels.cpu._arrays import empty, none, ready
+from scratchnet.kernels.cpu._arrays import empty, none, optional, ready
 from scratchnet.kernels.cpu._compile import inner, kernel, parts
 from scratchnet.kernels.cpu.elementwise import select, spread_to_squares
 from scratchnet.kernels.cpu.norm import backward_channel, normalise, statistics
@@ -49,21 +49,13 @@ def _forward(
             z = plane[:pixels] if pool != NO_POOL else y[n, c]
             normalise(x[n, c], mean[c], scale, shift, z)
             if relu and pool != MAX_POOL:
-                for i in range(z.size):
-                    z[i] = select(z[i] <= 0, zero, z[i])
+                _where_active(z, z, z)
             first = (n * channels + c) * oh * ow
             if pool == MAX_POOL:
                 for i in range(oh):
                     for j in range(0, ow, lanes):
                         top, out, count = 2 * i * width + 2 * j, first + i * ow + j, min(lanes, ow - j)
-                        if relu:
-                            max_of_squares(
-                                True, at(z, top), at(z, top + width), -0.0, at(y, out), at(winner, out), count
-                            )
-                        else:
-                            max_of_squares(
-                                False, at(z, top), at(z, top + width), -0.0, at(y, out), at(winner, out), count
-                            )
+                        max_of_squares(relu, at(z, top), at(z, top + width), -0.0, at(y, out), at(winner, out), count)
             elif pool == AVG_POOL:
                 for i in range(oh):
                     top, bottom = z[2 * i * width : (2 * i + 1) * width], z[(2 * i + 1) * width : (2 * i + 2) * width]
@@ -116,6 +108,7 @@ def _backward(
 
 @inner
 def _where_active(dy, y, dz):
+    """dz = dy where y is not ≤ 0, else 0."""
     for i in range(dz.size):
         dz[i] = select(y[i] <= 0, dz.dtype.type(0), dy[i])
 
@@ -150,7 +143,7 @@ def batch_norm_relu_pool(
     moves = training and running_mean is not None and running_var is not None
     new_mean, new_var = (empty((c,), x.dtype), empty((c,), x.dtype)) if moves else (none(x), none(x))
     old = (running_mean, running_var) if moves or not training else (None, None)
-    weight, bias, old_mean, old_var = (none(x) if a is None else ready(a) for a in (weight, bias, *old))
+    weight, bias, old_mean, old_var = (optional(a, x) for a in (weight, bias, *old))
     threads = parts(8 * x.size)
     _forward.on(
         threads, x.reshape(n, c, h * w), weight, bias, old_mean, old_var, training, momentum, eps, mean, inv_std,

@@ -113,6 +113,10 @@ class _Emitter:
             first, undefined, ir.Constant(ir.VectorType(I32, vector.count), [0] * vector.count)
         )
 
+    def flag(self, value: Any) -> Any:
+        """A bool for every lane."""
+        return self.splat(value, ir.VectorType(I1, self.lanes))
+
     def broadcast(self, pointer: Any) -> Any:
         return self.splat(self.builder.load(pointer))
 
@@ -232,11 +236,9 @@ def shared(*arguments: Any) -> Callable[[Callable[..., None]], Any]:
             kinds = [types.CPointer(element) if kind is X else kind for kind in arguments]
 
             def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-                values = [
-                    context.get_value_as_argument(builder, kind, context.cast(builder, value, have, kind))
-                    for value, have, kind in zip(cgutils.unpack_tuple(builder, args[0]), given, kinds, strict=True)
-                ]
-                kind = ir.FunctionType(ir.VoidType(), [value.type for value in values])
+                values = cgutils.unpack_tuple(builder, args[0])
+                values = [context.cast(builder, *each) for each in zip(values, given, kinds, strict=True)]
+                values, kind = _c_arguments(context, builder, kinds, values)
                 builder.call(cgutils.get_or_insert_function(builder.module, kind, f"{name}_{element}"), values)
                 return context.get_dummy_value()
 
@@ -245,6 +247,12 @@ def shared(*arguments: Any) -> Callable[[Callable[..., None]], Any]:
         return call
 
     return decorate
+
+
+def _c_arguments(context: Any, builder: Any, kinds: list[Any], values: Any) -> tuple[list[Any], Any]:
+    """Values as C passes them, and the type of a C function that takes them."""
+    passed = [context.get_value_as_argument(builder, *each) for each in zip(kinds, values, strict=True)]
+    return passed, ir.FunctionType(ir.VoidType(), [value.type for value in passed])
 
 
 _alive: list[Any] = []  # compiled code lives as long as the object that holds it
@@ -411,7 +419,7 @@ def _add_patches_tile(typing_context, rows, vectors, total, total_pitch, x, pitc
     return signature, generate
 
 
-@intrinsic(prefer_literal=True)
+@intrinsic
 def max_of_squares(typing_context, relu, top, bottom, bias, y, winner, count):
     """2 × 2 max pooling of a vector of windows: y[j], winner[j] from top[2j], top[2j + 1], bottom[2j], bottom[2j + 1].
 
@@ -419,10 +427,10 @@ def max_of_squares(typing_context, relu, top, bottom, bias, y, winner, count):
     relu, y is max(y, 0), and winner is 4 where that is 0 and no gradient passes. Two vectors of each row are read, the
     first `count` lanes of the results are written.
     """
-    signature = types.void(relu, top, bottom, types.float64, y, winner, types.int64)
+    signature = types.void(types.boolean, top, bottom, types.float64, y, winner, types.int64)
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        _, top, bottom, bias, y, winner, count = args
+        relu, top, bottom, bias, y, winner, count = args
         emit = _Emitter(context, builder, signature.args[1].dtype)
         numbers = ir.VectorType(I32, emit.lanes)
         bias = emit.splat(bias if emit.size == 8 else builder.fptrunc(bias, emit.element))
@@ -443,10 +451,9 @@ def max_of_squares(typing_context, relu, top, bottom, bias, y, winner, count):
             better = builder.or_(builder.fcmp_ordered(">", window[k], best), nan)
             best = builder.select(better, window[k], best)
             where = builder.select(better, position(k), where)
-        if relu.literal_value:
-            dead = builder.fcmp_ordered("<=", best, emit.zero)
-            best = builder.select(dead, emit.zero, best)
-            where = builder.select(dead, position(4), where)
+        dead = builder.and_(emit.flag(relu), builder.fcmp_ordered("<=", best, emit.zero))
+        best = builder.select(dead, emit.zero, best)
+        where = builder.select(dead, position(4), where)
         emit.store(best, y, mask)
         emit.store(builder.trunc(where, ir.VectorType(I8, emit.lanes)), winner, mask)
         return context.get_dummy_value()
@@ -454,19 +461,19 @@ def max_of_squares(typing_context, relu, top, bottom, bias, y, winner, count):
     return signature, generate
 
 
-@intrinsic(prefer_literal=True)
+@intrinsic
 def copy_row(typing_context, relu, out, x, bias, count):
     """out[j] = x[j] + bias for j < count; with relu max(x[j] + bias, 0), where NaN stays NaN."""
-    signature = types.void(relu, out, x, x.dtype, types.int64)
+    signature = types.void(types.boolean, out, x, x.dtype, types.int64)
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        _, out, x, bias, count = args
+        relu, out, x, bias, count = args
         emit = _Emitter(context, builder, signature.args[1].dtype)
-        bias = emit.splat(bias)
+        bias, relu = emit.splat(bias), emit.flag(relu)
         for start, mask in emit.row(count):
             value = builder.fadd(emit.load(emit.at(x, start), mask), bias)
-            if relu.literal_value:
-                value = builder.select(builder.fcmp_ordered("<=", value, emit.zero), emit.zero, value)
+            dead = builder.and_(relu, builder.fcmp_ordered("<=", value, emit.zero))
+            value = builder.select(dead, emit.zero, value)
             emit.store(value, emit.at(out, start), mask)
         return context.get_dummy_value()
 
@@ -534,10 +541,7 @@ def add_patches(typing_context, adder, total, total_pitch, x, pitch, offsets, fa
     kinds = _patch_arguments(total.dtype)
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        values = [
-            context.get_value_as_argument(builder, kind, value) for kind, value in zip(kinds, args[1:], strict=True)
-        ]
-        kind = ir.FunctionType(ir.VoidType(), [value.type for value in values])
+        values, kind = _c_arguments(context, builder, kinds, args[1:])
         builder.call(builder.inttoptr(args[0], kind.as_pointer()), values)
         return context.get_dummy_value()
 
