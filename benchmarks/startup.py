@@ -46,8 +46,11 @@ def whole_training(framework: str, threads: int, limit_batches: int | None, time
     if limit_batches:
         command += ["--limit-batches", str(limit_batches)]
     counts = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"), str(threads))
-    # A process of its own starts it, so that the peak is that of this one child.
-    run = run_process([sys.executable, "-m", "benchmarks.child", *command], timeout, counts)
+    with tempfile.TemporaryDirectory() as folder:
+        if framework == "scratchnet":
+            command += ["--out", folder]
+        # A process of its own starts it, so that the peak is that of this one child.
+        run = run_process([sys.executable, "-m", "benchmarks.child", *command], timeout, counts)
     if run.code:
         raise WorkerError(f"{' '.join(command[1:])}: {(run.err.strip().splitlines() or ['no message'])[-1]}")
     seconds, peak_mb = map(float, run.out.split())

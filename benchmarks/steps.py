@@ -59,8 +59,8 @@ def _scratchnet_step(variant: str, system: System) -> Step:
 
     import scratchnet
     from scratchnet import models, nn, recipes
-    from scratchnet.train import make_optimizer
     from scratchnet.training.loop import train_step
+    from scratchnet.training.setup import make_optimizer
 
     scratchnet.use(variant.removesuffix("-unfused"))
     recipe = recipes.find(system.family, system.model)

@@ -7,14 +7,18 @@ The mathematics is in `scratchnet.ops`, one concept a file; start with `scratchn
 
 from scratchnet import backend, functional, nn, optim
 from scratchnet.backend import override, use
+from scratchnet.interchange import asarray
 from scratchnet.nn.fuse import fuse
 from scratchnet.nn.grad_mode import no_grad
 from scratchnet.threads import get_num_threads, set_num_threads
+from scratchnet.training import Trainer
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "Trainer",
     "__version__",
+    "asarray",
     "backend",
     "functional",
     "fuse",

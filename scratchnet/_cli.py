@@ -55,6 +55,10 @@ def non_negative_float(text: str) -> float:
     return _number(float, text, "a number ≥ 0", lambda value: 0 <= value < math.inf)
 
 
+def share(text: str) -> float:
+    return _number(float, text, "a number between 0 and 1", lambda value: 0 <= value <= 1)
+
+
 def _number(kind: Callable, text: str, expected: str, valid: Callable):
     try:
         value = kind(text)

@@ -14,13 +14,21 @@ MNIST_NORMALIZE = (0.1307, 0.3081)
 NORMALIZE = {"fashion_mnist": (0.2860, 0.3530), "kmnist": (0.1918, 0.3483)}
 
 
+Statistic = float | tuple[float, ...]
+
+
 @dataclass(frozen=True)
 class Recipe:
     """One training run.
 
-    normalize is (mean, std) of (pixel / 255 − mean) / std, or None for pixels in [0, 1]. eval_every counts steps
-    between two reports within an epoch (None: report once an epoch), measured on the first eval_limit test images
-    (None: all). eval_train also measures the final accuracy on the training images.
+    normalize is (mean, std) of (pixel / 255 − mean) / std, one number for all channels or a tuple with one for each, or
+    None for pixels in [0, 1]. augment names what is done to training images, in order: "cropN" (pad by N pixels, cut
+    the old size out at random) and "flip" (left to right, every other image). schedule is "onecycle" or "cosine", over
+    all steps of the run, or None for a constant rate; the rate of onecycle rises to lr during the first `warmup` of it.
+    clip_norm, accumulate, ema and patience (of early stopping, on the test loss) are the Trainer's.
+
+    eval_every counts steps between two reports within an epoch (None: report once an epoch), measured on the first
+    eval_limit test images (None: all). eval_train also measures the final accuracy on the training images.
     """
 
     family: str
@@ -31,11 +39,21 @@ class Recipe:
     epochs: int
     momentum: float = 0.0
     weight_decay: float = 0.0
+    nesterov: bool = False
+    label_smoothing: float = 0.0
+    schedule: str | None = None
+    warmup: float = 0.3
+    clip_norm: float | None = None
+    accumulate: int = 1
+    ema: float | None = None
+    patience: int | None = None
     shuffle: bool = True
-    normalize: tuple[float, float] | None = None
+    normalize: tuple[Statistic, Statistic] | None = None
+    augment: tuple[str, ...] = ()
     eval_every: int | None = None
     eval_limit: int | None = None
     eval_train: bool = False
+    name: str = "tutorial"
     dataset: str = ""  # set by find
 
 
@@ -79,9 +97,9 @@ _ALL = [
     ),
 ]
 
-RECIPES: dict[str, dict[str, dict[str, Recipe]]] = {}
+RECIPES: dict[str, dict[str, dict[str, Recipe]]] = {}  # family → model → name
 for _recipe in _ALL:  # the first model of a family is its default
-    RECIPES.setdefault(_recipe.family, {})[_recipe.model] = {"tutorial": _recipe}
+    RECIPES.setdefault(_recipe.family, {}).setdefault(_recipe.model, {})[_recipe.name] = _recipe
 
 
 def family(dataset: str, rgb: bool = False) -> str:
@@ -94,12 +112,14 @@ def family(dataset: str, rgb: bool = False) -> str:
 
 
 def find(dataset: str, model: str | None = None, recipe: str | None = None, rgb: bool = False) -> Recipe:
-    """The recipe for a dataset; the model defaults to its family's first, the recipe to the tutorial's."""
+    """The recipe for a dataset. The model defaults to the family's first that has the recipe, which defaults to the
+    model's first, as a rule the tutorial's."""
     models = RECIPES[family(dataset, rgb)]
-    model = model or next(iter(models))
+    if model is None:
+        model = next((name for name, recipes in models.items() if recipe in recipes), next(iter(models)))
     if model not in models:
         raise ValueError(f"model for {dataset}: expected one of {', '.join(models)}, got {model!r}")
-    recipe = recipe or "tutorial"
+    recipe = recipe or next(iter(models[model]))
     if recipe not in models[model]:
         raise ValueError(f"recipe for {dataset} {model}: expected one of {', '.join(models[model])}, got {recipe!r}")
     found = models[model][recipe]

@@ -2,138 +2,227 @@
 
 import argparse
 import dataclasses
+import os
+import shlex
 import sys
-import time
 import warnings
-from collections.abc import Iterator
+from typing import Any
 
-import numpy
-
-from scratchnet import _cli, backend, datasets, models, nn, optim, recipes
-from scratchnet.nn.fuse import fuse
+from scratchnet import _cli, backend, datasets, models, nn, recipes
 from scratchnet.nn.module import float_dtype
-from scratchnet.ops.shape import Array
 from scratchnet.recipes import Recipe
-from scratchnet.threads import set_num_threads
-from scratchnet.training import evaluate, train_epoch
-from scratchnet.training.report import Report
+from scratchnet.threads import get_num_threads, set_num_threads
+from scratchnet.training import Callback, Checkpoint, EarlyStopping, RunFolder, Trainer, load_checkpoint
+from scratchnet.training.report import Report, Reporter
+from scratchnet.training.restore import recipe_from
+from scratchnet.training.setup import (
+    EVAL_BATCH,
+    load_split,
+    make_optimizer,
+    make_scheduler,
+    make_transform,
+    seed_streams,
+)
 
-EVAL_BATCH = 250  # im2col's columns of 250 images stay below 100 MB
+# What a run is made of, beside its recipe: a continued run keeps it.
+RUN_DEFAULTS = {"seed": 0, "dtype": "float32", "limit_batches": None}
+# What a continued run may change, since no step depends on it.
+FREE = {"epochs", "eval_every", "eval_limit", "eval_train"}
 
 
 def add_recipe_options(parser: argparse.ArgumentParser) -> None:
     """The options that scratchnet.train and torch_ref.train share."""
-    parser.add_argument("dataset", help=f"{', '.join(recipes.FAMILIES)}, or folder:PATH for images of your own")
+    parser.add_argument(
+        "dataset", nargs="?", help=f"{', '.join(recipes.FAMILIES)}, or folder:PATH for images of your own"
+    )
     parser.add_argument("--rgb", action="store_true", help="folder:PATH in colour, 32 × 32, not grey, 28 × 28")
     parser.add_argument("--model", help="which network (default: the dataset's first)")
-    parser.add_argument("--recipe", help="a named setting of everything (default: tutorial)")
+    parser.add_argument("--recipe", help="a named setting of everything: tutorial (default) or best")
     parser.add_argument("--epochs", type=_cli.positive_int)
     parser.add_argument("--batch-size", type=_cli.positive_int)
     parser.add_argument("--lr", type=_cli.positive_float, help="learning rate")
     parser.add_argument("--optimizer", choices=["sgd", "adam"])
     parser.add_argument("--momentum", type=_cli.non_negative_float, help="of sgd")
+    parser.add_argument("--nesterov", action="store_true", default=None, help="Nesterov's momentum")
     parser.add_argument("--weight-decay", type=_cli.non_negative_float)
+    parser.add_argument("--schedule", choices=["onecycle", "cosine"], help="of the learning rate, over all steps")
+    parser.add_argument("--label-smoothing", type=_cli.share, metavar="S", help="0 … 1")
+    parser.add_argument("--augment", nargs="*", metavar="HOW", help="of training images: cropN (N pixels), flip")
+    parser.add_argument("--clip-norm", type=_cli.positive_float, metavar="NORM", help="of all gradients together")
+    parser.add_argument("--accumulate", type=_cli.positive_int, metavar="N", help="batches for one step")
+    parser.add_argument("--ema", type=_cli.share, metavar="DECAY", help="use averaged weights; 0.99 … 0.9999")
+    parser.add_argument("--patience", type=_cli.positive_int, metavar="N", help="stop after N epochs without progress")
     parser.add_argument("--eval-every", type=_cli.positive_int, metavar="STEPS", help="report within an epoch")
     parser.add_argument("--eval-limit", type=_cli.positive_int, metavar="N", help="images of those reports")
     parser.add_argument("--eval-train", action="store_true", default=None, help="at the end measure the training set")
     parser.add_argument("--limit-batches", type=_cli.positive_int, metavar="N", help="end every epoch after N batches")
-    parser.add_argument("--seed", type=_cli.non_negative_int, default=0, help="of weights, order and dropout")
-    parser.add_argument("--dtype", choices=["float32", "float64"], default="float32")
+    parser.add_argument("--seed", type=_cli.non_negative_int, help="of weights, order and dropout (default: 0)")
+    parser.add_argument("--dtype", choices=["float32", "float64"], help="default: float32")
     parser.add_argument("--threads", type=_cli.positive_int, help="of the kernels and of BLAS (default: all cores)")
     parser.add_argument("--data-dir", metavar="DIR", help="where datasets lie, in torchvision's layout")
 
 
 def chosen_recipe(options: argparse.Namespace) -> Recipe:
     """The named recipe with what the options replace."""
+    if options.dataset is None:
+        raise _cli.UsageError(f"dataset: expected one of {', '.join(recipes.FAMILIES)} or folder:PATH, got none")
     try:
         recipe = recipes.find(options.dataset, options.model, options.recipe, options.rgb)
+        recipe = dataclasses.replace(recipe, **_changes(options, _RECIPE_OPTIONS))
+        make_transform(recipe, "float32", augment=True)
     except ValueError as error:
         raise _cli.UsageError(error) from None
-    fields = {field.name for field in dataclasses.fields(Recipe)} - {"family", "dataset", "model"}
-    changes = {name: value for name, value in vars(options).items() if name in fields and value is not None}
-    return dataclasses.replace(recipe, **changes)
+    if recipe.nesterov and not (recipe.optimizer == "sgd" and recipe.momentum):
+        raise _cli.UsageError("--nesterov needs --optimizer sgd and a --momentum above 0")
+    if recipe.ema == 1:
+        raise _cli.UsageError("--ema: expected a decay below 1, with which the average can change, got 1")
+    return recipe
 
 
-def load_split(recipe: Recipe, split: str, data_dir: str | None) -> datasets.ArrayDataset:
-    """A split of the recipe's dataset; images of a folder are brought to the size that its networks take."""
-    if not recipe.dataset.startswith("folder:"):
-        return datasets.load(recipe.dataset, split, data_dir)
-    channels, *size = recipes.IMAGES[recipe.family]
-    return datasets.load(recipe.dataset, split, data_dir, size=tuple(size), mode="RGB" if channels == 3 else "L")
+_RECIPE_OPTIONS = {field.name for field in dataclasses.fields(Recipe)} - {"family", "dataset", "model", "name"}
 
 
-def make_transform(recipe: Recipe, dtype: str) -> datasets.Compose:
-    steps: list = [datasets.ToFloat(dtype)]
-    if recipe.normalize:
-        mean, std = recipe.normalize
-        steps.append(datasets.Normalize(mean, std, inplace=True))
-    return datasets.Compose(steps)
+def _changes(options: argparse.Namespace, names: Any) -> dict[str, Any]:
+    """What was typed, of these options."""
+    typed = {name: value for name, value in vars(options).items() if name in names and value is not None}
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in typed.items()}
 
 
-def make_optimizer(recipe: Recipe, model: nn.Module) -> optim.Optimizer:
-    if recipe.optimizer == "adam":
-        return optim.Adam(model.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay)
-    return optim.SGD(model.parameters(), lr=recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay)
+def resumed_recipe(options: argparse.Namespace, run: dict[str, Any]) -> Recipe:
+    """The recipe of a checkpoint's run. What was typed may repeat it; of the rest, only FREE options may differ."""
+    recipe = recipe_from(run["recipe"])
+    there = {**dataclasses.asdict(recipe), **run["options"], "recipe": recipe.name}
+    if options.dataset is not None:
+        options.dataset = _absolute(options.dataset)
+    for name in {"dataset", "model", "recipe", *_RECIPE_OPTIONS, *RUN_DEFAULTS} - FREE:
+        typed = getattr(options, name, None)
+        typed = tuple(typed) if isinstance(typed, list) else typed
+        if typed is not None and typed != there[name]:
+            flag = name if name == "dataset" else "--" + name.replace("_", "-")
+            raise _cli.UsageError(f"{flag} {typed}: the run to resume has {there[name]}; a new run can have another")
+    changed = dataclasses.replace(recipe, **_changes(options, FREE))
+    if recipe.schedule and changed.epochs != recipe.epochs:
+        raise _cli.UsageError(
+            f"--epochs {changed.epochs}: the run's {recipe.schedule} schedule is made for {recipe.epochs} epochs"
+        )
+    return changed
 
 
-def seed_streams(seed: int) -> tuple[numpy.random.Generator, numpy.random.Generator]:
-    """Independent generators for the model (weights, dropout) and for the order of the images."""
-    model, order = numpy.random.SeedSequence(seed).spawn(2)
-    return numpy.random.default_rng(model), numpy.random.default_rng(order)
+def _absolute(dataset: str) -> str:
+    """A folder by a path that will still be right in another working directory."""
+    kind, colon, path = dataset.partition(":")
+    return f"folder:{os.path.abspath(path)}" if colon and kind == "folder" and path else dataset
 
 
-def on_device(batches: datasets.DataLoader, device: backend.Device) -> Iterator[tuple[Array, Array]]:
-    for x, target in batches:
-        yield device.asarray(x), device.asarray(target)
-
-
-def train(recipe: Recipe, options: argparse.Namespace, device: backend.Device) -> None:
+def train(
+    recipe: Recipe,
+    options: argparse.Namespace,
+    device: backend.Device,
+    folder: RunFolder,
+    resume: Checkpoint | None = None,
+) -> None:
     train_set = load_split(recipe, "train", options.data_dir)
     test_set = load_split(recipe, "test", options.data_dir)
     model_rng, order_rng = seed_streams(options.seed)
     model: nn.Module = models.build(recipe.family, recipe.model, len(train_set.classes), model_rng)
     model.to(float_dtype(options.dtype)).to(device)
-    name = type(model).__name__
-    if device.kind == "cpu" and not options.no_fuse:
-        model = fuse(model, input_grad=False)
-    criterion = nn.CrossEntropyLoss()
-    optimizer = make_optimizer(recipe, model)
-
     transform = make_transform(recipe, options.dtype)
-    batches = datasets.DataLoader(
+
+    def batches(dataset: datasets.ArrayDataset, limit: int | None = None) -> datasets.DataLoader:
+        part = dataset.subset(min(limit or len(dataset), len(dataset)))
+        return datasets.DataLoader(part, EVAL_BATCH, transform=transform)
+
+    train_batches = datasets.DataLoader(
         train_set,
         recipe.batch_size,
         recipe.shuffle,
         order_rng,
-        transform=transform,
+        transform=make_transform(recipe, options.dtype, augment=True),
         limit_batches=options.limit_batches,
     )
-
-    def measure(dataset: datasets.ArrayDataset, limit: int | None = None):
-        part = dataset.subset(min(limit or len(dataset), len(dataset)))
-        loader = datasets.DataLoader(part, EVAL_BATCH, transform=transform)
-        return evaluate(model, criterion, on_device(loader, device), len(dataset.classes))
-
-    report = Report(recipe, len(batches))
+    steps = -(-len(train_batches) // recipe.accumulate)
+    optimizer = make_optimizer(recipe, model)
+    done = resume.metadata["position"]["global_step"] if resume else 0
+    report = Report(recipe.epochs, steps, done)
+    about = _about(recipe, options, device, train_set)
+    trainer = Trainer(
+        model,
+        nn.CrossEntropyLoss(label_smoothing=recipe.label_smoothing),
+        optimizer,
+        scheduler=make_scheduler(recipe, optimizer, steps),
+        schedule_per="step",
+        accumulate=recipe.accumulate,
+        clip_norm=recipe.clip_norm,
+        ema=recipe.ema,
+        early_stopping=EarlyStopping(recipe.patience) if recipe.patience else None,
+        fuse=device.kind == "cpu" and not options.no_fuse,
+        out=folder,
+        save_every=options.save_every,
+        callbacks=[Reporter(report), *_watchers(options, folder, train_set, test_set, transform)],
+        about=about,
+    )
     sizes = sum(parameter.size for parameter in model.parameters())
-    report.start(name, sizes, device, train_set, test_set)
-    for epoch in range(1, recipe.epochs + 1):
+    report.start(recipe, type(model).__name__, sizes, device, train_set, test_set)
+    report.print(f"run folder {folder.path}" + (f", from step {done:,} of {resume.path}" if resume else ""))
+    try:
+        trainer.fit(
+            train_batches,
+            batches(test_set),
+            recipe.epochs,
+            eval_every=recipe.eval_every,
+            eval_batches=batches(test_set, recipe.eval_limit),
+            resume=resume or False,
+        )
+    except (KeyboardInterrupt, SystemExit):
+        report.close()
+        print(f"resume with: python -m scratchnet.train --resume {shlex.quote(str(folder.path))}", file=sys.stderr)
+        raise
+    finally:
+        report.close()
+    if trainer.stopped:
+        report.print(f"stopped early: the test loss has not improved for {recipe.patience} epochs")
 
-        def after_step(step: int, loss: float, epoch: int = epoch) -> None:
-            report.step(epoch, step, loss)
-            if recipe.eval_every and step % recipe.eval_every == 0:
-                report.progress(epoch, step, loss, measure(test_set, recipe.eval_limit))
-
-        start = time.perf_counter()
-        loss = train_epoch(model, criterion, optimizer, on_device(batches, device), after_step)
-        seconds = time.perf_counter() - start
-        test_result = measure(test_set)
-        report.epoch(epoch, loss, test_result, seconds)
-
-    x, labels = next(iter(datasets.DataLoader(test_set.subset(10), 10, transform=transform)))
-    predictions = model.eval()(device.asarray(x)).argmax(axis=1)
-    train_result = measure(train_set) if recipe.eval_train else None
+    x, labels = next(iter(datasets.DataLoader(test_set.subset(min(10, len(test_set))), 10, transform=transform)))
+    with trainer.averaged():
+        predictions = trainer.fast_model.eval()(device.asarray(x)).argmax(axis=1)
+    test_result = trainer.result or trainer.evaluate(batches(test_set))
+    train_result = trainer.evaluate(batches(train_set)) if recipe.eval_train else None
     report.finish(test_set, test_result, train_result, predictions.tolist(), labels.tolist())
+
+
+def _about(
+    recipe: Recipe, options: argparse.Namespace, device: backend.Device, train_set: datasets.ArrayDataset
+) -> dict[str, Any]:
+    """What config.json and the checkpoints say about the run."""
+    kept = {name: getattr(options, name) for name in RUN_DEFAULTS}
+    where = {"data_dir": options.data_dir and os.path.abspath(options.data_dir)}
+    how = {"threads": get_num_threads(), "rung": backend.rung_on(device.kind), "fuse": not options.no_fuse}
+    return {
+        "recipe": {**dataclasses.asdict(recipe), "dataset": _absolute(recipe.dataset)},
+        "options": {**kept, **where, **how, "device": options.device},
+        "classes": list(train_set.classes),
+    }
+
+
+def _watchers(
+    options: argparse.Namespace,
+    folder: RunFolder,
+    train_set: datasets.ArrayDataset,
+    test_set: datasets.ArrayDataset,
+    transform: datasets.Compose,
+) -> list[Callback]:
+    """What else looks on: the recorder of pictures, TensorBoard."""
+    watchers: list[Callback] = []
+    if options.plots:
+        from scratchnet.plots.recorder import Recorder
+
+        pictures = {"layers": options.layers, "tsne_layer": options.tsne_layer, "tsne_every": options.tsne_every}
+        watchers.append(Recorder(folder.plots, train_set, test_set, transform, train_set.classes, **pictures))
+    if options.tensorboard:
+        from scratchnet.training.tensorboard import TensorBoard
+
+        watchers.append(TensorBoard(folder.path))
+    return watchers
 
 
 def command(argv: list[str] | None = None) -> None:
@@ -142,8 +231,21 @@ def command(argv: list[str] | None = None) -> None:
     parser.add_argument("--device", default="auto", help="auto, cpu, gpu or gpu:N")
     parser.add_argument("--rung", choices=list(backend.RUNGS), help="which implementation (default: the fastest)")
     parser.add_argument("--no-fuse", action="store_true", help="run every layer on its own (default on a GPU)")
+    parser.add_argument("--out", metavar="DIR", help="the run's folder (default: runs/DATASET-MODEL-NUMBER)")
+    parser.add_argument("--resume", metavar="PATH", help="continue the run of this folder or checkpoint")
+    parser.add_argument("--save-every", type=_cli.positive_int, metavar="STEPS", help="checkpoints within an epoch")
+    parser.add_argument("--plots", action="store_true", help="pictures of the training, in the run's plots/")
+    parser.add_argument("--layers", nargs="+", metavar="NAME", help="whose feature maps and gradients to show")
+    parser.add_argument("--tsne-layer", metavar="NAME", help="whose features (default: the last before the classifier)")
+    parser.add_argument("--tsne-every", type=_cli.positive_int, metavar="STEPS", help="refresh the t-SNE picture")
+    parser.add_argument("--tensorboard", action="store_true", help="event files in the run's folder")
     options = parser.parse_args(argv)
-    recipe = chosen_recipe(options)
+    if not options.plots and (options.layers or options.tsne_layer or options.tsne_every):
+        raise _cli.UsageError("--layers, --tsne-layer and --tsne-every say what --plots shows: give --plots too")
+    resume = load_checkpoint(options.resume, prefer="last") if options.resume else None
+    recipe = _restore_settings(options, resume) if resume else chosen_recipe(options)
+    for name, value in RUN_DEFAULTS.items():
+        setattr(options, name, value if getattr(options, name) is None else getattr(options, name))
     try:
         device = backend.device(options.device)
     except ValueError as error:
@@ -153,7 +255,37 @@ def command(argv: list[str] | None = None) -> None:
     rung = options.rung or backend.rung_on(device.kind)
     with backend.use(rung), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "dropout2d")  # system C's Dropout2d on a 2-D input is the tutorial's
-        train(recipe, options, device)
+        folder = _folder(recipe, options, resume)
+        try:
+            train(recipe, options, device, folder, resume)
+        finally:
+            folder.remove_if_empty()
+
+
+def _restore_settings(options: argparse.Namespace, resume: Checkpoint) -> Recipe:
+    """Fill the options that were not typed with those of the run that is resumed."""
+    run = resume.metadata.get("run") or {}
+    if "recipe" not in run:
+        raise _cli.UsageError(f"--resume {resume.path}: a Trainer of your own wrote it; this command cannot build that")
+    recipe = resumed_recipe(options, run)
+    for name in ("data_dir", "threads", "rung", *RUN_DEFAULTS):
+        if getattr(options, name) is None:
+            setattr(options, name, run["options"].get(name))
+    options.no_fuse = options.no_fuse or not run["options"]["fuse"]
+    return recipe
+
+
+def _folder(recipe: Recipe, options: argparse.Namespace, resume: Checkpoint | None) -> RunFolder:
+    """Where the run goes on: --out, or the folder that it came from, or a new one."""
+    if options.out:
+        folder = RunFolder(options.out)
+        if folder.exists() and not (resume and resume.path and resume.path.parent.samefile(folder.path)):
+            raise _cli.UsageError(f"--out {options.out}: holds a run already; --resume {options.out} continues it")
+        return folder
+    if resume and resume.path:
+        return RunFolder(resume.path.parent)
+    name = os.path.basename(_absolute(recipe.dataset).removeprefix("folder:").rstrip(os.sep))
+    return RunFolder.numbered(f"{name}-{recipe.model}")
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -1,9 +1,12 @@
 """python -m torch_ref.train mnist: the recipe of scratchnet.train in PyTorch, on the same batches in the same order."""
 
 import argparse
+import math
 import sys
 import time
 import warnings
+from itertools import islice
+from typing import Any
 
 import numpy
 
@@ -12,12 +15,15 @@ try:
 except ImportError as error:
     sys.exit(f"error: torch_ref needs PyTorch ({error}): pip install 'scratchnet[torch]'")
 from torch import nn
+from torch.optim import lr_scheduler
+from torch.optim.swa_utils import AveragedModel
 
 from scratchnet import _cli, datasets
 from scratchnet.recipes import Recipe
-from scratchnet.train import add_recipe_options, chosen_recipe, load_split, make_transform, seed_streams
+from scratchnet.train import RUN_DEFAULTS, add_recipe_options, chosen_recipe
 from scratchnet.training.metrics import Evaluation
 from scratchnet.training.report import Report
+from scratchnet.training.setup import EVAL_BATCH, load_split, make_transform, seed_streams
 from torch_ref.models import MODELS
 
 
@@ -35,54 +41,109 @@ def evaluate(model: nn.Module, criterion: nn.Module, batches: datasets.DataLoade
     return Evaluation(loss / max(int(total.sum()), 1), correct, total)
 
 
+def make_optimizer(recipe: Recipe, model: nn.Module) -> torch.optim.Optimizer:
+    options = {"lr": recipe.lr, "weight_decay": recipe.weight_decay}
+    if recipe.optimizer == "adam":
+        return torch.optim.Adam(model.parameters(), **options)
+    return torch.optim.SGD(model.parameters(), momentum=recipe.momentum, nesterov=recipe.nesterov, **options)
+
+
+def make_scheduler(recipe: Recipe, optimizer: torch.optim.Optimizer, steps: int) -> Any:
+    if recipe.schedule == "onecycle":
+        return lr_scheduler.OneCycleLR(
+            optimizer, recipe.lr, total_steps=steps, pct_start=recipe.warmup, cycle_momentum=False
+        )
+    if recipe.schedule == "cosine":
+        return lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    return None
+
+
+def make_average(recipe: Recipe, model: nn.Module) -> AveragedModel | None:
+    """An exponential moving average of weights and buffers; the first weights are forgotten sooner."""
+    if recipe.ema is None:
+        return None
+
+    def average(old: torch.Tensor, new: torch.Tensor, steps: torch.Tensor | int) -> torch.Tensor:
+        if not old.is_floating_point():
+            return new
+        step = int(steps) + 1
+        return old + (1 - min(recipe.ema, (1 + step) / (10 + step))) * (new - old)
+
+    averaged = AveragedModel(model, avg_fn=average, use_buffers=True)
+    averaged.n_averaged += 1  # the first weights count as an average already
+    return averaged
+
+
 def train(recipe: Recipe, options: argparse.Namespace) -> None:
     torch.manual_seed(options.seed)
     train_set = load_split(recipe, "train", options.data_dir)
     test_set = load_split(recipe, "test", options.data_dir)
     _, order_rng = seed_streams(options.seed)
     model = MODELS[recipe.family][recipe.model](num_classes=len(train_set.classes)).to(getattr(torch, options.dtype))
-    criterion = nn.CrossEntropyLoss()
-    if recipe.optimizer == "adam":
-        optimizer = torch.optim.Adam(model.parameters(), recipe.lr, weight_decay=recipe.weight_decay)
-    else:
-        optimizer = torch.optim.SGD(
-            model.parameters(), recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay
-        )
+    criterion = nn.CrossEntropyLoss(label_smoothing=recipe.label_smoothing)
+    optimizer = make_optimizer(recipe, model)
     transform = make_transform(recipe, options.dtype)
     batches = datasets.DataLoader(
         train_set,
         recipe.batch_size,
         recipe.shuffle,
         order_rng,
-        transform=transform,
+        transform=make_transform(recipe, options.dtype, augment=True),
         limit_batches=options.limit_batches,
     )
+    steps = -(-len(batches) // recipe.accumulate)
+    scheduler = make_scheduler(recipe, optimizer, recipe.epochs * steps)
+    averaged = make_average(recipe, model)
+    best, waited = math.inf, 0  # of the test loss, for early stopping
 
     def measure(dataset: datasets.ArrayDataset, limit: int | None = None) -> Evaluation:
         part = dataset.subset(min(limit or len(dataset), len(dataset)))
-        return evaluate(model, criterion, datasets.DataLoader(part, 250, transform=transform), len(dataset.classes))
+        loader = datasets.DataLoader(part, EVAL_BATCH, transform=transform)
+        return evaluate(averaged or model, criterion, loader, len(dataset.classes))
 
-    report = Report(recipe, len(batches))
+    def step_on(group: list[tuple[numpy.ndarray, numpy.ndarray]]) -> float:
+        """One step on the mean over all images of the batches."""
+        model.train()
+        optimizer.zero_grad()
+        images = sum(len(target) for _, target in group)
+        mean = 0.0
+        for x, target in group:
+            loss = criterion(model(torch.from_numpy(x)), torch.from_numpy(target)) * (len(target) / images)
+            loss.backward()
+            mean += loss.item()
+        if recipe.clip_norm:
+            nn.utils.clip_grad_norm_(model.parameters(), recipe.clip_norm)
+        optimizer.step()
+        if scheduler:
+            scheduler.step()
+        if averaged:
+            averaged.update_parameters(model)
+        return mean
+
+    report = Report(recipe.epochs, steps)
     sizes = sum(parameter.numel() for parameter in model.parameters())
-    report.start(type(model).__name__, sizes, f"cpu (torch {torch.__version__})", train_set, test_set)
+    device = f"cpu (torch {torch.__version__})"
+    report.start(recipe, type(model).__name__, sizes, device, train_set, test_set)
     for epoch in range(1, recipe.epochs + 1):
         start, total, images = time.perf_counter(), 0.0, 0
-        for step, (x, target) in enumerate(batches, start=1):
-            model.train()
-            optimizer.zero_grad()
-            loss = criterion(model(torch.from_numpy(x)), torch.from_numpy(target))
-            loss.backward()
-            optimizer.step()
-            total, images = total + loss.item() * len(target), images + len(target)
-            report.step(epoch, step, loss.item())
+        iterator = iter(batches)
+        for step in range(1, steps + 1):
+            group = list(islice(iterator, recipe.accumulate))
+            loss, count = step_on(group), sum(len(target) for _, target in group)
+            total, images = total + loss * count, images + count
+            report.step(epoch, step, loss)
             if recipe.eval_every and step % recipe.eval_every == 0:
-                report.progress(epoch, step, loss.item(), measure(test_set, recipe.eval_limit))
+                report.progress(epoch, step, loss, measure(test_set, recipe.eval_limit))
         seconds = time.perf_counter() - start
         test_result = measure(test_set)
-        report.epoch(epoch, total / images, test_result, seconds)
+        report.epoch(epoch, total / images, test_result.loss, test_result.accuracy, seconds)
+        best, waited = (test_result.loss, 0) if test_result.loss < best else (best, waited + 1)
+        if recipe.patience and waited >= recipe.patience:
+            break
 
-    x, labels = next(iter(datasets.DataLoader(test_set.subset(10), 10, transform=transform)))
-    predictions = model.eval()(torch.from_numpy(x)).argmax(1)
+    x, labels = next(iter(datasets.DataLoader(test_set.subset(min(10, len(test_set))), 10, transform=transform)))
+    with torch.no_grad():
+        predictions = (averaged or model).eval()(torch.from_numpy(x)).argmax(1)
     train_result = measure(train_set) if recipe.eval_train else None
     report.finish(test_set, test_result, train_result, predictions.tolist(), labels.tolist())
 
@@ -91,6 +152,8 @@ def command(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m torch_ref.train", description=__doc__)
     add_recipe_options(parser)
     options = parser.parse_args(argv)
+    for name, value in RUN_DEFAULTS.items():
+        setattr(options, name, value if getattr(options, name) is None else getattr(options, name))
     if options.threads:
         torch.set_num_threads(options.threads)
     with warnings.catch_warnings():

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 import numpy
 
 from scratchnet import backend
+from scratchnet.functional import _check as check
 from scratchnet.ops.shape import Array
 
 
@@ -45,8 +46,7 @@ def backward(op: str, dy: Array, saved: Saved) -> Any:
     if saved.op != op:
         raise ValueError(f"{op}_backward: expected a cache of {op}, got one of {saved.op}")
     if not hasattr(dy, "dtype") or dy.dtype != saved.dtype:
-        got = f"an array of {dy.dtype}" if hasattr(dy, "dtype") else type(dy).__name__
-        raise TypeError(f"{op}_backward: expected dy as an array of {saved.dtype}, got {got}")
+        raise TypeError(f"{op}_backward: expected dy as an array of {saved.dtype}, got {check.kind_of(dy)}")
     if dy.shape != saved.shape:
         raise ValueError(f"{op}_backward: expected dy of y's shape {saved.shape}, got {dy.shape}")
     pair = backend.implementation(op, saved.rung)

@@ -18,6 +18,14 @@ def is_array(x: Any) -> bool:
     return isinstance(x, numpy.ndarray | numpy.generic) or (cupy is not None and isinstance(x, cupy.ndarray))
 
 
+def kind_of(x: Any) -> str:
+    """What came where an array was expected, for messages, and how to make one of it."""
+    if is_array(x):
+        return f"an array of {x.dtype}"
+    shares = hasattr(x, "__dlpack__") or hasattr(x, "__array_interface__")
+    return type(x).__name__ + ("; scratchnet.asarray makes it an array without a copy" if shares else "")
+
+
 def dims(shape: tuple[int, ...]) -> str:
     """(16, 3, 5, 5) → "16×3×5×5", for messages."""
     return "×".join(map(str, shape))
@@ -26,7 +34,7 @@ def dims(shape: tuple[int, ...]) -> str:
 def check_float(op: str, name: str, x: Any) -> None:
     """x must be an array of float32 or float64."""
     if not is_array(x):
-        raise TypeError(f"{op}: expected {name} as a NumPy or CuPy array, got {type(x).__name__}")
+        raise TypeError(f"{op}: expected {name} as a NumPy or CuPy array, got {kind_of(x)}")
     if x.dtype not in FLOATS:
         raise TypeError(f"{op}: expected {name} of float32 or float64, got {x.dtype}")
 

@@ -31,8 +31,7 @@ def _check_logits(op: str, x: Any, weight: Array | None, reduction: str) -> tupl
 def _check_indices(op: str, target: Any, x: Array, classes: int, unbatched: bool, ignore_index: int) -> None:
     """Class indices: an integer array of the right shape, each 0 … C − 1 or ignore_index."""
     if not check.is_array(target) or target.dtype.kind not in "iu":
-        got = f"an array of {target.dtype}" if check.is_array(target) else type(target).__name__
-        raise TypeError(f"{op}: expected class indices as an integer array, got {got}")
+        raise TypeError(f"{op}: expected class indices as an integer array, got {check.kind_of(target)}")
     expected = () if unbatched else (x.shape[0], *x.shape[2:])
     if target.shape != expected:
         raise ValueError(f"{op}: expected a target of shape {expected} for an input {x.shape}, got {target.shape}")

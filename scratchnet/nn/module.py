@@ -204,7 +204,7 @@ class Module:
 
         Values are converted to the module's dtype and device; `.data` is replaced, the Parameter stays. With strict,
         missing and unexpected keys are an error; a wrong shape always is. Everything is checked before anything is
-        changed: a RuntimeError leaves the module as it was.
+        changed: a RuntimeError leaves the module as it was. It names the file of what `weights.load` gave.
         """
         if not isinstance(state_dict, Mapping):
             raise TypeError(f"load_state_dict: expected a mapping of arrays, got {type(state_dict).__name__}")
@@ -224,7 +224,8 @@ class Module:
                     problems.append(f"{key}: expected shape {current.shape}, got {value.shape}")
                 values[key] = array_module(current).array(value, dtype=current.dtype)
         if problems:
-            raise RuntimeError(f"{type(self).__name__}.load_state_dict: " + "; ".join(problems))
+            source = f"{state_dict.path}: " if hasattr(state_dict, "path") else ""
+            raise RuntimeError(f"{type(self).__name__}.load_state_dict: {source}" + "; ".join(problems))
         for key, value in values.items():
             module, name, _ = slots[key]
             module._replace(name, value)

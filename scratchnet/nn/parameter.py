@@ -13,6 +13,8 @@ class Parameter:
     data            the value, float32 or float64, a NumPy or CuPy array
     grad            ∂L/∂data of data's shape and dtype, or None before the first backward pass
     requires_grad   False freezes the parameter: backward passes leave grad alone, and so optimizers skip it
+
+    `numpy.asarray(parameter)`, `torch.from_dlpack(parameter)` and others share data's memory, until data is replaced.
     """
 
     def __init__(self, data: Any, requires_grad: bool = True) -> None:
@@ -49,6 +51,23 @@ class Parameter:
     @property
     def size(self) -> int:
         return self.data.size
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> numpy.ndarray:
+        return numpy.array(self.data, dtype=dtype, copy=copy)
+
+    @property
+    def __array_interface__(self) -> dict[str, Any]:
+        """data itself stands for its address: whoever shares the memory keeps it alive when data is replaced."""
+        interface = self.data.__array_interface__
+        if interface["strides"] is not None:
+            raise AttributeError("an array that is not C-contiguous is shared by __array__ or __dlpack__")
+        return {**interface, "data": self.data}
+
+    def __dlpack__(self, **options: Any) -> Any:
+        return self.data.__dlpack__(**options)
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return self.data.__dlpack_device__()
 
     def __repr__(self) -> str:
         values = array_module(self.data).array2string(self.data, separator=", ", threshold=20)

@@ -1,5 +1,6 @@
 """What a trained model is worth: loss, accuracy, accuracy of each class."""
 
+import math
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -16,26 +17,36 @@ class Evaluation(NamedTuple):
 
     @property
     def accuracy(self) -> float:
-        """The share of all images that were recognised, 0 … 1."""
-        return int(self.correct.sum()) / max(int(self.total.sum()), 1)
+        """The share of all images that were recognised, 0 … 1; NaN where the targets are no classes."""
+        return int(self.correct.sum()) / int(self.total.sum()) if self.total.any() else math.nan
 
 
 def evaluate(
-    model: Module, criterion: Module, batches: Iterable[tuple[Array, Array]], num_classes: int = 10
+    model: Module, criterion: Module, batches: Iterable[tuple[Array, Array]], num_classes: int | None = None
 ) -> Evaluation:
-    """Measure the model, in evaluation mode, on all batches; its mode is restored afterwards."""
+    """Measure the model, in evaluation mode, on all batches; its mode is restored afterwards.
+
+    Targets that are class indices (N,) beside outputs (N, C) are counted by class; for others there is the loss alone.
+    """
     was_training = model.training
     model.eval()
-    loss = 0.0
-    correct, total = numpy.zeros(num_classes, int), numpy.zeros(num_classes, int)
+    loss, images = 0.0, 0
+    correct, total = (numpy.zeros(num_classes or 0, int) for _ in range(2))
     for x, target in batches:
-        logits = model(x)
-        loss += float(criterion.forward(logits, target)[0]) * len(target)
-        hit = target[logits.argmax(axis=1) == target]
-        correct += numpy.bincount(_host(hit), minlength=num_classes)
-        total += numpy.bincount(_host(target), minlength=num_classes)
+        y = model(x)
+        loss += float(criterion.forward(y, target)[0]) * len(target)
+        images += len(target)
+        if target.ndim == 1 and target.dtype.kind in "iu" and y.ndim == 2:
+            hit = target[y.argmax(axis=1) == target]
+            correct, total = _count(correct, hit, y.shape[1]), _count(total, target, y.shape[1])
     model.train(was_training)
-    return Evaluation(loss / max(int(total.sum()), 1), correct, total)
+    return Evaluation(loss / images if images else math.nan, correct, total)
+
+
+def _count(counts: numpy.ndarray, classes: Array, num_classes: int) -> numpy.ndarray:
+    """counts and how often each class occurs"""
+    new = numpy.bincount(_host(classes), minlength=num_classes)
+    return new if not counts.size else counts + new
 
 
 def _host(x: Array) -> numpy.ndarray:

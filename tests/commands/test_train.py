@@ -4,6 +4,7 @@ import re
 import struct
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +13,13 @@ import scratchnet.recipes
 import scratchnet.train
 import torch_ref.train
 from scratchnet import datasets
+
+
+@pytest.fixture(autouse=True)
+def in_a_folder_of_its_own(tmp_path, monkeypatch):
+    """A run writes runs/ where it is started."""
+    monkeypatch.chdir(tmp_path)
+
 
 SHORT = ["mnist", "--limit-batches", "12", "--eval-every", "6", "--eval-limit", "100"]
 
@@ -49,7 +57,7 @@ def test_reports_progress_classes_predictions_and_result(capsys):
 
 
 def without_times(text: str) -> str:
-    return re.sub(r"\d+\.\d s$", "", text, flags=re.M)
+    return re.sub(r"\d+\.\d s$|^run folder .*", "", text, flags=re.M)
 
 
 def test_the_same_seed_gives_the_same_run_bit_for_bit(capsys, few):
@@ -170,7 +178,8 @@ def test_fashion_mnist_is_normalised_by_its_own_figures():
 
 def test_torch_ref_without_torch_says_what_to_install():
     code = "import runpy, sys; sys.modules['torch'] = None; runpy.run_module('torch_ref.train', run_name='__main__')"
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    root = Path(__file__).parents[2]
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=root)
     assert result.returncode == 1
     assert result.stderr.startswith("error: torch_ref needs PyTorch")
     assert "pip install 'scratchnet[torch]'" in result.stderr
