@@ -5,7 +5,7 @@ The mathematics is in `scratchnet.ops`, one concept a file; start with `scratchn
 `scratchnet.optim` moves them. `python -m scratchnet` lists the commands.
 """
 
-from scratchnet import backend, functional, nn, optim
+from scratchnet import backend, functional, nn, optim, weights
 from scratchnet.backend import override, use
 from scratchnet.interchange import asarray
 from scratchnet.nn.fuse import fuse
@@ -29,4 +29,5 @@ __all__ = [
     "override",
     "set_num_threads",
     "use",
+    "weights",
 ]

@@ -11,6 +11,7 @@ IMAGES = {"mnist": (1, 28, 28), "cifar10": (3, 32, 32)}  # (C, H, W) of a family
 
 # Mean and standard deviation of the training pixels, in [0, 1]. The tutorials take MNIST's for CIFAR-10 too.
 MNIST_NORMALIZE = (0.1307, 0.3081)
+CIFAR10_NORMALIZE = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
 NORMALIZE = {"fashion_mnist": (0.2860, 0.3530), "kmnist": (0.1918, 0.3483)}
 
 
@@ -73,6 +74,23 @@ _ALL = [
     Recipe("mnist", "mlp", "sgd", lr=0.01, batch_size=20, epochs=30, shuffle=False),
     Recipe("mnist", "lenet5", "adam", lr=0.001, batch_size=64, epochs=5, normalize=MNIST_NORMALIZE),
     Recipe(
+        "mnist",
+        "deep",
+        "sgd",
+        lr=0.1,
+        momentum=0.9,
+        nesterov=True,
+        weight_decay=5e-4,
+        batch_size=128,
+        epochs=12,
+        schedule="onecycle",
+        label_smoothing=0.1,
+        ema=0.998,
+        normalize=MNIST_NORMALIZE,
+        augment=("crop2",),
+        name="best",
+    ),
+    Recipe(
         "cifar10",
         "cnn",
         "sgd",
@@ -94,6 +112,24 @@ _ALL = [
         batch_size=128,
         epochs=20,
         normalize=MNIST_NORMALIZE,
+    ),
+    Recipe(
+        "cifar10",
+        "resnet9",
+        "sgd",
+        lr=0.15,
+        momentum=0.9,
+        nesterov=True,
+        weight_decay=5e-4,
+        batch_size=128,
+        epochs=11,
+        schedule="onecycle",
+        warmup=0.2,
+        label_smoothing=0.1,
+        ema=0.998,
+        normalize=CIFAR10_NORMALIZE,
+        augment=("crop2", "flip"),
+        name="best",
     ),
 ]
 

@@ -1,4 +1,4 @@
-"""Three networks for 28 × 28 grey images in 10 classes (or as many as num_classes says)."""
+"""Networks for 28 × 28 grey images in 10 classes (or as many as num_classes says)."""
 
 import numpy
 
@@ -63,4 +63,36 @@ class MnistMLP(nn.Chain):
             ("fc2", self.fc2),  # (N, 256)
             ("relu2", self.relu),
             ("fc3", self.fc3),  # (N, 10)
+        ]
+
+
+def _conv(in_channels: int, channels: int, kernel_size: int, rng: numpy.random.Generator) -> nn.Sequential:
+    """conv-bn-relu, same size"""
+    conv = nn.Conv2d(in_channels, channels, kernel_size, padding=kernel_size // 2, bias=False, rng=rng)
+    return nn.Sequential(conv, nn.BatchNorm2d(channels), nn.ReLU())
+
+
+class MnistDeepCNN(nn.Chain):
+    """Five convolutions with BatchNorm and a linear layer: 101,306 parameters."""
+
+    def __init__(self, num_classes: int = 10, rng: Rng = None) -> None:
+        rng = numpy.random.default_rng(rng)
+        self.conv1 = _conv(1, 16, 5, rng)
+        self.pool1 = nn.MaxPool2d(2)
+        self.conv2 = _conv(16, 32, 3, rng)
+        self.conv3 = _conv(32, 32, 3, rng)
+        self.pool2 = nn.MaxPool2d(2)
+        self.conv4 = _conv(32, 64, 3, rng)
+        self.conv5 = _conv(64, 64, 3, rng)
+        self.fc = nn.Linear(64 * 7 * 7, num_classes, rng=rng)
+        self.chain = [
+            ("conv1", self.conv1),  # (N, 16, 28, 28)
+            ("pool1", self.pool1),  # (N, 16, 14, 14)
+            ("conv2", self.conv2),  # (N, 32, 14, 14)
+            ("conv3", self.conv3),  # (N, 32, 14, 14)
+            ("pool2", self.pool2),  # (N, 32, 7, 7)
+            ("conv4", self.conv4),  # (N, 64, 7, 7)
+            ("conv5", self.conv5),  # (N, 64, 7, 7)
+            ("flatten", nn.Flatten()),  # (N, 3136)
+            ("fc", self.fc),  # (N, 10)
         ]

@@ -1,7 +1,10 @@
-"""ResNet-20 for CIFAR-10.
+"""Residual networks for CIFAR-10.
 
-Source: K. He et al., "Deep Residual Learning for Image Recognition", 2015, section 4.2, with the projection
+ResNet-20: K. He et al., "Deep Residual Learning for Image Recognition", 2015, section 4.2, with the projection
 shortcut (1 × 1 convolution and BatchNorm) where the shape changes.
+
+ResNet-9: D. Page, "How to Train Your ResNet", 2018; here narrower. Deep enough for residual connections, shallow
+enough to be trained on a CPU, with most of its work in few, wide convolutions, which processors like best.
 """
 
 import numpy
@@ -55,5 +58,36 @@ class ResNet20(nn.Chain):
             ("layer3", self.layer3),  # (N, 64, 8, 8)
             ("pool", nn.AdaptiveAvgPool2d(1)),  # (N, 64, 1, 1)
             ("flatten", nn.Flatten()),  # (N, 64)
+            ("fc", self.fc),  # (N, 10)
+        ]
+
+
+def _conv(in_channels: int, channels: int, rng: numpy.random.Generator, *pool: nn.Module) -> nn.Sequential:
+    """conv-bn-relu, and pooling after it if any"""
+    conv = nn.Conv2d(in_channels, channels, 3, padding=1, bias=False, rng=rng)
+    return nn.Sequential(conv, nn.BatchNorm2d(channels), nn.ReLU(), *pool)
+
+
+class ResNet9(nn.Chain):
+    """Eight convolutions, four of them inside two residual blocks, and a linear layer: 1,636,442 parameters."""
+
+    def __init__(self, num_classes: int = 10, rng: Rng = None) -> None:
+        rng = numpy.random.default_rng(rng)
+        self.prep = _conv(3, 16, rng)
+        self.layer1 = _conv(16, 64, rng, nn.MaxPool2d(2))
+        self.res1 = nn.Residual(nn.Sequential(_conv(64, 64, rng), _conv(64, 64, rng)))
+        self.layer2 = _conv(64, 128, rng, nn.MaxPool2d(2))
+        self.layer3 = _conv(128, 256, rng, nn.MaxPool2d(2))
+        self.res3 = nn.Residual(nn.Sequential(_conv(256, 256, rng), _conv(256, 256, rng)))
+        self.fc = nn.Linear(256, num_classes, rng=rng)
+        self.chain = [
+            ("prep", self.prep),  # (N, 16, 32, 32)
+            ("layer1", self.layer1),  # (N, 64, 16, 16)
+            ("res1", self.res1),  # (N, 64, 16, 16)
+            ("layer2", self.layer2),  # (N, 128, 8, 8)
+            ("layer3", self.layer3),  # (N, 256, 4, 4)
+            ("res3", self.res3),  # (N, 256, 4, 4)
+            ("pool", nn.MaxPool2d(4)),  # (N, 256, 1, 1)
+            ("flatten", nn.Flatten()),  # (N, 256)
             ("fc", self.fc),  # (N, 10)
         ]

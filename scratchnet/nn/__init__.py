@@ -1,6 +1,6 @@
 """Modules: what holds parameters and calls `scratchnet.functional`. Names and signatures are torch.nn's."""
 
-from scratchnet.nn import utils
+from scratchnet.nn import utils as utils
 from scratchnet.nn.activation import GELU, LeakyReLU, LogSoftmax, ReLU, Sigmoid, Softmax, Tanh
 from scratchnet.nn.activations import Activations
 from scratchnet.nn.containers import Chain, Concat, Identity, Residual, Sequential
@@ -50,5 +50,4 @@ __all__ = [
     "grad_enabled",
     "no_grad",
     "summary",
-    "utils",
 ]

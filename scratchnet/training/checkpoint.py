@@ -204,4 +204,4 @@ def _described(arrays: Mapping[str, numpy.ndarray], metadata: Mapping[str, Any])
 
 
 def _host(value: Array) -> numpy.ndarray:
-    return value if isinstance(value, numpy.ndarray) else value.get()
+    return numpy.asarray(value) if isinstance(value, numpy.ndarray | numpy.generic) else value.get()

@@ -129,6 +129,11 @@ class Trainer:
             NonFiniteLossError: the loss became NaN or infinite; says where that began. The last checkpoint stays.
             CheckpointError: one cannot be read, written or continued from.
         """
+        if not hasattr(train_batches, "__len__"):
+            raise TypeError(
+                "Trainer.fit: expected batches that have a length and can be iterated anew, such as a DataLoader or a "
+                f"list, got {type(train_batches).__name__}"
+            )
         self.steps_per_epoch = -(-len(train_batches) // self.accumulate)  # type: ignore[arg-type]
         self._begin(train_batches, resume)
         history = []

@@ -14,7 +14,7 @@ import scratchnet.__main__
 
 COMMANDS = [
     (["fly"], "expected a command"),
-    (["train"], "required: dataset"),
+    (["train"], "dataset: expected one of mnist"),
     (["train", "mnits"], "got 'mnits'"),
     (["train", "folder:"], "or folder:PATH, got 'folder:'"),
     (["train", "mnist", "--epochs", "0"], "--epochs: expected a whole number ≥ 1, got '0'"),

@@ -17,9 +17,11 @@ PARAMETERS = {
     ("mnist", "dropout"): 207_258,
     ("mnist", "mlp"): 269_322,
     ("mnist", "lenet5"): 61_706,
+    ("mnist", "deep"): 101_306,
     ("cifar10", "cnn"): 554_890,
     ("cifar10", "simple"): 1_059_306,
     ("cifar10", "resnet20"): 272_474,
+    ("cifar10", "resnet9"): 1_636_442,
 }
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*dropout2d")

@@ -4,12 +4,12 @@ from torch import nn
 
 from torch_ref.models.cifar import CifarCNN, CifarSimpleCNN
 from torch_ref.models.lenet import LeNet5
-from torch_ref.models.mnist import MnistCNN, MnistDropoutCNN, MnistMLP
-from torch_ref.models.resnet import ResNet20
+from torch_ref.models.mnist import MnistCNN, MnistDeepCNN, MnistDropoutCNN, MnistMLP
+from torch_ref.models.resnet import ResNet9, ResNet20
 
 MODELS: dict[str, dict[str, type[nn.Module]]] = {
-    "mnist": {"cnn": MnistCNN, "dropout": MnistDropoutCNN, "mlp": MnistMLP, "lenet5": LeNet5},
-    "cifar10": {"cnn": CifarCNN, "simple": CifarSimpleCNN, "resnet20": ResNet20},
+    "mnist": {"cnn": MnistCNN, "dropout": MnistDropoutCNN, "mlp": MnistMLP, "lenet5": LeNet5, "deep": MnistDeepCNN},
+    "cifar10": {"cnn": CifarCNN, "simple": CifarSimpleCNN, "resnet20": ResNet20, "resnet9": ResNet9},
 }
 
 __all__ = [
@@ -18,7 +18,9 @@ __all__ = [
     "CifarSimpleCNN",
     "LeNet5",
     "MnistCNN",
+    "MnistDeepCNN",
     "MnistDropoutCNN",
     "MnistMLP",
+    "ResNet9",
     "ResNet20",
 ]

@@ -48,3 +48,26 @@ class MnistMLP(nn.Module):
         x = self.relu(self.fc1(x.flatten(1)))
         x = self.relu(self.fc2(x))
         return self.fc3(x)
+
+
+def _conv(in_channels: int, channels: int, kernel_size: int) -> nn.Sequential:
+    conv = nn.Conv2d(in_channels, channels, kernel_size, padding=kernel_size // 2, bias=False)
+    return nn.Sequential(conv, nn.BatchNorm2d(channels), nn.ReLU())
+
+
+class MnistDeepCNN(nn.Module):
+    def __init__(self, num_classes: int = 10) -> None:
+        super().__init__()
+        self.conv1 = _conv(1, 16, 5)
+        self.pool1 = nn.MaxPool2d(2)
+        self.conv2 = _conv(16, 32, 3)
+        self.conv3 = _conv(32, 32, 3)
+        self.pool2 = nn.MaxPool2d(2)
+        self.conv4 = _conv(32, 64, 3)
+        self.conv5 = _conv(64, 64, 3)
+        self.fc = nn.Linear(64 * 7 * 7, num_classes)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.pool1(self.conv1(x))
+        x = self.pool2(self.conv3(self.conv2(x)))
+        return self.fc(self.conv5(self.conv4(x)).flatten(1))

@@ -1,4 +1,4 @@
-"""ResNet-20 for CIFAR-10."""
+"""Residual networks for CIFAR-10."""
 
 import torch
 from torch import nn
@@ -54,4 +54,27 @@ class ResNet20(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = torch.relu(self.bn1(self.conv1(x)))
         x = self.layer3(self.layer2(self.layer1(x)))
+        return self.fc(self.pool(x).flatten(1))
+
+
+def _conv(in_channels: int, channels: int, *pool: nn.Module) -> nn.Sequential:
+    conv = nn.Conv2d(in_channels, channels, 3, padding=1, bias=False)
+    return nn.Sequential(conv, nn.BatchNorm2d(channels), nn.ReLU(), *pool)
+
+
+class ResNet9(nn.Module):
+    def __init__(self, num_classes: int = 10) -> None:
+        super().__init__()
+        self.prep = _conv(3, 16)
+        self.layer1 = _conv(16, 64, nn.MaxPool2d(2))
+        self.res1 = Residual(nn.Sequential(_conv(64, 64), _conv(64, 64)), nn.Identity())
+        self.layer2 = _conv(64, 128, nn.MaxPool2d(2))
+        self.layer3 = _conv(128, 256, nn.MaxPool2d(2))
+        self.res3 = Residual(nn.Sequential(_conv(256, 256), _conv(256, 256)), nn.Identity())
+        self.pool = nn.MaxPool2d(4)
+        self.fc = nn.Linear(256, num_classes)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.res1(self.layer1(self.prep(x)))
+        x = self.res3(self.layer3(self.layer2(x)))
         return self.fc(self.pool(x).flatten(1))
