@@ -188,7 +188,7 @@ CASES = [
     (lambda: nn.Linear(2, 2).load_state_dict([1]), "expected a mapping of arrays, got list"),
     (lambda: nn.Linear(2, 2).load_state_dict({}), "missing keys: weight, bias"),
     (lambda: models.build("imagenet", "cnn"), "family: expected one of mnist, cifar10, got 'imagenet'"),
-    (lambda: models.build("mnist", "vgg"), "model for mnist: expected one of cnn, dropout, mlp, lenet5, got 'vgg'"),
+    (lambda: models.build("mnist", "vgg"), "model for mnist: expected one of cnn, dropout, mlp, lenet5, deep, got 'vgg'"),
     (lambda: models.build("cifar10", "simple")(np.zeros((1, 3, 64, 64), "float32")), "fc1: linear: expected 2048 input features"),
     (lambda: nn.summary(nn.Linear(3, 2), (2, 4)), "expected 3 input features"),
     # rungs and devices
