@@ -217,7 +217,7 @@ def _watchers(
         from scratchnet.plots.recorder import Recorder
 
         pictures = {"layers": options.layers, "tsne_layer": options.tsne_layer, "tsne_every": options.tsne_every}
-        watchers.append(Recorder(folder.plots, train_set, test_set, transform, train_set.classes, **pictures))
+        watchers.append(Recorder(folder.plots, train_set, test_set, transform, **pictures))
     if options.tensorboard:
         from scratchnet.training.tensorboard import TensorBoard
 

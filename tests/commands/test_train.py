@@ -98,7 +98,7 @@ def test_torch_ref_runs_the_same_recipe(capsys):
         (["mnist", "--dtype", "float16"], "invalid choice: 'float16'"),
         (["mnist", "--rung", "fast"], "invalid choice: 'fast'"),
         (["mnist", "--seed", "-1"], "expected a whole number ≥ 0"),
-        (["mnist", "--model", "vgg"], "model for mnist: expected one of cnn, dropout, mlp, lenet5, got 'vgg'"),
+        (["mnist", "--model", "vgg"], "model for mnist: expected one of cnn, dropout, mlp, lenet5, deep, got 'vgg'"),
         (["mnist", "--recipe", "magic"], "recipe for mnist cnn: expected one of tutorial"),
         (["mnist", "--device", "tpu"], "device: expected auto, cpu, gpu or gpu:N, got 'tpu'"),
         (["mnist", "--device", "gpu:x"], "device: expected auto, cpu, gpu or gpu:N, got 'gpu:x'"),

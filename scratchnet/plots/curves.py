@@ -1,0 +1,61 @@
+"""Loss and accuracy as training goes on, from the rows of metrics.csv."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from scratchnet.plots.figure import new_figure
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def curves(rows: Sequence[Mapping[str, str]], title: str = "") -> "Figure":
+    """Training and test loss, and test accuracy, over the steps of a run.
+
+    Args:
+        rows: as `scratchnet.training.run.read_metrics` gives them.
+
+    Raises:
+        ValueError: there are no rows.
+    """
+    if not rows:
+        raise ValueError("curves: expected the rows of a metrics.csv, got none")
+    figure = new_figure(9, 3.6, title)
+    loss, accuracy = figure.subplots(1, 2)
+    steps, values = _column(rows, "step", "train_loss")
+    loss.plot(steps, values, color="0.7", linewidth=1, label="training, single batches")
+    for name, colour, label in (("train_loss", "tab:blue", "training, epoch"), ("test_loss", "tab:orange", "test")):
+        steps, values = _column(rows, "epoch", name)
+        loss.plot(steps, values, color=colour, marker="o", markersize=4, label=label)
+    loss.set_ylabel("loss")
+    loss.set_ylim(bottom=0)
+    steps, values = _column(rows, "step", "test_accuracy")
+    if steps:
+        accuracy.plot(steps, [100 * v for v in values], color="0.6", linewidth=1, label="test, within epochs")
+    steps, values = _column(rows, "epoch", "test_accuracy")
+    accuracy.plot(steps, [100 * v for v in values], color="tab:orange", marker="o", markersize=4, label="test, epoch")
+    if values:
+        best = max(values)
+        accuracy.annotate(
+            f"{best:.2%}",
+            (steps[values.index(best)], 100 * best),
+            textcoords="offset points",
+            xytext=(-4, -14),
+            ha="right",
+            fontsize=9,
+        )
+    accuracy.set_ylabel("accuracy, %")
+    for axes in (loss, accuracy):
+        axes.set_xlabel("step")
+        axes.grid(alpha=0.3)
+        if axes.lines:
+            axes.legend(fontsize=8)
+    return figure
+
+
+def _column(rows: Sequence[Mapping[str, str]], event: str, name: str) -> tuple[list[int], list[float]]:
+    """The steps and values of one kind of row, where there is a value."""
+    pairs = [(int(row["step"]), float(row[name])) for row in rows if row["event"] == event and row[name]]
+    pairs = [(step, value) for step, value in pairs if math.isfinite(value)]
+    return [step for step, _ in pairs], [value for _, value in pairs]
