@@ -34,23 +34,15 @@ def curves(rows: Sequence[Mapping[str, str]], title: str = "") -> "Figure":
     if steps:
         accuracy.plot(steps, [100 * v for v in values], color="0.6", linewidth=1, label="test, within epochs")
     steps, values = _column(rows, "epoch", "test_accuracy")
-    accuracy.plot(steps, [100 * v for v in values], color="tab:orange", marker="o", markersize=4, label="test, epoch")
-    if values:
-        best = max(values)
-        accuracy.annotate(
-            f"{best:.2%}",
-            (steps[values.index(best)], 100 * best),
-            textcoords="offset points",
-            xytext=(-4, -14),
-            ha="right",
-            fontsize=9,
-        )
+    best = f", best {max(values):.2%}" if values else ""
+    percent = [100 * value for value in values]
+    accuracy.plot(steps, percent, color="tab:orange", marker="o", markersize=4, label=f"test, epoch{best}")
     accuracy.set_ylabel("accuracy, %")
-    for axes in (loss, accuracy):
+    for axes, corner in ((loss, "upper right"), (accuracy, "lower right")):
         axes.set_xlabel("step")
         axes.grid(alpha=0.3)
         if axes.lines:
-            axes.legend(fontsize=8)
+            axes.legend(fontsize=8, loc=corner)
     return figure
 
 

@@ -81,7 +81,7 @@ def test_curves_take_the_rows_of_metrics_csv():
     assert lines["training, single batches"] == ([50], [1.5])
     assert lines["training, epoch"] == ([100], [1.0])
     assert lines["test"] == ([100, 200], [0.9, 0.8])
-    assert accuracy.texts[0].get_text() == "70.00%"
+    assert accuracy.lines[-1].get_label() == "test, epoch, best 70.00%"
     with pytest.raises(ValueError, match="got none"):
         plots.curves([])
 
