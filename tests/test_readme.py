@@ -22,6 +22,15 @@ def test_the_example_trains_a_network(capsys):
     assert shapes == ["(50, 8, 28, 28) (50, 8, 28, 28)"]
 
 
+def test_the_trainer_goes_on_with_the_example(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names: dict = {}
+    exec(block("class Net(nn.Chain)"), names)
+    exec(block("scratchnet.Trainer("), names)
+    assert float(capsys.readouterr().out.splitlines()[-1]) > 0.95
+    assert (tmp_path / "runs/mine/best.safetensors").exists()
+
+
 def test_the_checking_tools_run_as_shown(capsys):
     import torch
 
