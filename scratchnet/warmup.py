@@ -11,8 +11,8 @@ import numpy
 import scratchnet
 from scratchnet import _cli, models, nn, optim, recipes
 from scratchnet.nn.module import float_dtype
-from scratchnet.train import make_optimizer
 from scratchnet.training.loop import train_step
+from scratchnet.training.setup import make_optimizer
 
 STEPS = 2  # an optimizer's first step makes its state, by another way than all later ones
 BATCH = 4
@@ -43,6 +43,12 @@ def run_everything(dtype: str) -> None:
                 for _ in range(STEPS):
                     train_step(network, nn.CrossEntropyLoss(), optimizer, x, labels)
             model.eval()(x)
+
+    small = nn.Sequential(nn.Conv2d(64, 64, 3, padding=1, rng=0), nn.ReLU(), nn.Flatten(), nn.Linear(256, 10, rng=0))
+    small.to(float_dtype(dtype))
+    x, many = rng.standard_normal((16, 64, 2, 2)).astype(dtype), numpy.arange(16) % 10
+    for network in (small, scratchnet.fuse(small)):  # a large batch of small images is convolved in another way
+        train_step(network, nn.CrossEntropyLoss(), optim.SGD(small.parameters(), lr=1e-3), x, many)
 
     x = rng.standard_normal((BATCH, 3, 8, 8)).astype(dtype)
     for model, criterion in rare_layers():

@@ -12,7 +12,7 @@ from guarded_arrays import Guarded
 
 import scratchnet
 from scratchnet import backend
-from scratchnet.kernels.cpu import _compile, conv, conv_pool, linear, norm_pool
+from scratchnet.kernels.cpu import _compile, conv, conv_batch, conv_pool, linear, norm_pool
 from scratchnet.kernels.cpu.vector import _FEATURES, at, copy_row, lanes
 
 TOLERANCE = {np.dtype("float32"): 1e-5, np.dtype("float64"): 1e-12}
@@ -36,7 +36,7 @@ def threads(request, monkeypatch):
 @pytest.fixture
 def guarded(monkeypatch):
     guarded = Guarded()
-    for module in (conv, conv_pool, linear, norm_pool):
+    for module in (conv, conv_batch, conv_pool, linear, norm_pool):
         monkeypatch.setattr(module, "empty", guarded.empty)
     return guarded
 
@@ -124,6 +124,58 @@ OPTIONS = list(itertools.product([(1, 1), (2, 1), (1, 3), (3, 2)], [(0, 0), (1, 
 def test_options(stride, padding, dilation, guarded, dtype):
     options = {"stride": stride, "padding": padding, "dilation": dilation, "groups": 2}
     conv_check(guarded, conv_inputs(np.random.default_rng(0), 2, 2, 6, 7, 3, 2, (3, 2), dtype), relu=True, **options)
+
+
+@pytest.fixture
+def batch_in_lanes(monkeypatch):
+    """Every convolution without groups by conv_batch, also where conv.py would be faster."""
+    monkeypatch.setattr(conv_batch, "suits", lambda x, sizes: x.size > 0 and sizes.groups == 1)
+
+
+@pytest.mark.parametrize("n", [1, 2, 7, 15, 16, 17, 33, 65, 80])
+def test_batches_in_the_lanes(n, guarded, dtype, threads, batch_in_lanes):
+    inputs = conv_inputs(np.random.default_rng(n), n, 3, 3, 2, 2, 1, (2, 2), dtype)
+    conv_check(guarded, inputs, n % 2 == 0, padding=(1, 0))
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4, 5, 9, 17, 35])
+def test_channels_with_the_batch_in_the_lanes(channels, guarded, dtype, threads, batch_in_lanes):
+    rng = np.random.default_rng(channels)
+    conv_check(guarded, conv_inputs(rng, 3, channels, 2, 2, 2, 1, (2, 2), dtype, False), padding=(1, 1))
+    conv_check(guarded, conv_inputs(rng, 3, 2, 2, 2, channels, 1, (2, 2), dtype), True, padding=(1, 1))
+
+
+@pytest.mark.parametrize(("stride", "padding", "dilation"), OPTIONS)
+def test_options_with_the_batch_in_the_lanes(stride, padding, dilation, guarded, dtype, threads, batch_in_lanes):
+    """Among them windows that lie beside the image altogether, and pixels that no window reads."""
+    options = {"stride": stride, "padding": padding, "dilation": dilation}
+    conv_check(guarded, conv_inputs(np.random.default_rng(0), 3, 2, 6, 7, 3, 1, (3, 2), dtype), **options)
+    conv_check(guarded, conv_inputs(np.random.default_rng(0), 2, 2, 5, 6, 3, 1, (1, 1), dtype), True, **options)
+
+
+def test_nan_with_the_batch_in_the_lanes(batch_in_lanes):
+    """ReLU passes NaN on, in both directions."""
+    x = np.full((2, 1, 2, 2), np.nan, "float32")
+    y, cache = conv.conv2d_relu(x, np.ones((1, 1, 1, 1), "float32"), None)
+    assert np.isnan(y).all()
+    dx, _, dbias = conv.conv2d_backward(np.ones_like(y), cache._replace(has_bias=True))
+    assert (dx == 1).all()
+    assert dbias == [8]
+
+
+def test_large_batches_of_small_images_have_the_batch_in_the_lanes():
+    def suits(n, c, size, o, groups=1):
+        x = np.zeros((n, c * groups, size, size), "float32")
+        return conv_batch.suits(
+            x, conv.layout_of(x.shape[1:], (o * groups, c, 3, 3), (1, 1), (1, 1), (1, 1), groups).sizes
+        )
+
+    assert suits(128, 64, 8, 64)
+    assert not suits(128, 64, 32, 64)  # large images
+    assert not suits(lanes(np.dtype("float32")) + 1, 64, 8, 64)  # nearly half of the lanes would be empty
+    assert not suits(128, 3, 8, 64)  # few channels
+    assert not suits(128, 64, 8, 64, groups=2)
+    assert not suits(0, 64, 8, 64)
 
 
 def test_drawn_convolutions(guarded, dtype):

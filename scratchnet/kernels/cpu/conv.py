@@ -34,6 +34,7 @@ from typing import NamedTuple
 
 import numpy
 
+from scratchnet.kernels.cpu import conv_batch
 from scratchnet.kernels.cpu._arrays import empty, none, optional, ready, steps, sum_of_parts
 from scratchnet.kernels.cpu._compile import inner, kernel, parts
 from scratchnet.kernels.cpu.vector import DOT_ROWS, ROWS, at, contract, copy_row, copy_row_where_active, dot, sum_row
@@ -48,6 +49,7 @@ class Conv2dCache(NamedTuple):
     y: Array | None  # (N, O, OH, OW), where ReLU is part of the kernel
     has_bias: bool
     layout: "Layout"
+    dilation: tuple[int, int]
 
 
 class Sizes(NamedTuple):
@@ -320,12 +322,18 @@ def conv2d_relu(
     """max(conv2d, 0): the kernel cuts off a row as it writes it. Its backward function is conv2d_backward."""
     x, weight = ready(x), ready(weight)
     layout = layout_of(x.shape[1:], weight.shape, pair(stride), pair(padding), pair(dilation), groups)
-    y = forward(x, weight, bias, layout, relu)
-    return y, Conv2dCache(x, weight, y if relu else None, bias is not None, layout)
+    if conv_batch.suits(x, layout.sizes):
+        y = conv_batch.forward(x, weight, optional(bias, x), layout.sizes, pair(dilation), relu)
+    else:
+        y = forward(x, weight, bias, layout, relu)
+    return y, Conv2dCache(x, weight, y if relu else None, bias is not None, layout, pair(dilation))
 
 
 def conv2d_backward(dy: Array, cache: Conv2dCache, wants_dx: bool = True) -> tuple[Array | None, Array, Array | None]:
     """dy (N, O, OH, OW) → dx (N, C, H, W) if it is wanted, dweight (O, C/G, KH, KW), dbias (O,) or None."""
-    x, weight, y, has_bias, layout = cache
-    dx, dweight, dbias = backward(dy, y, x, weight, layout, wants_dx)
+    x, weight, y, has_bias, layout, dilation = cache
+    if conv_batch.suits(x, layout.sizes):
+        dx, dweight, dbias = conv_batch.backward(dy, y, x, weight, layout.sizes, dilation, wants_dx)
+    else:
+        dx, dweight, dbias = backward(dy, y, x, weight, layout, wants_dx)
     return dx, dweight, dbias if has_bias else None
