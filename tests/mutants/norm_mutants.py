@@ -18,34 +18,9 @@ def _parts(dy, cache):
 
 
 @mutant("batch_norm_backward", "batch norm")
-def batch_norm_without_the_mean_path(dy, cache):
-    scale, x_hat, n, dweight, dbias = _parts(dy, cache)
-    return scale * (dy - x_hat * _channels(dweight) / n), dweight, dbias
-
-
-@mutant("batch_norm_backward", "batch norm")
-def batch_norm_without_the_variance_path(dy, cache):
-    scale, _, n, dweight, dbias = _parts(dy, cache)
-    return scale * (dy - _channels(dbias) / n), dweight, dbias
-
-
-@mutant("batch_norm_backward", "batch norm")
-def batch_norm_with_constant_statistics(dy, cache):
-    scale, _, _, dweight, dbias = _parts(dy, cache)
-    return scale * dy, dweight, dbias
-
-
-@mutant("batch_norm_backward", "batch norm")
 def batch_norm_without_one_over_n(dy, cache):
     scale, x_hat, _, dweight, dbias = _parts(dy, cache)
     return scale * (dy - _channels(dbias) - x_hat * _channels(dweight)), dweight, dbias
-
-
-@mutant("batch_norm_backward", "batch norm")
-def batch_norm_divides_by_the_batch_size_only(dy, cache):
-    """n = N where it is N·H·W."""
-    scale, x_hat, _, dweight, dbias = _parts(dy, cache)
-    return scale * (dy - (_channels(dbias) + x_hat * _channels(dweight)) / len(dy)), dweight, dbias
 
 
 @mutant("batch_norm_backward", "batch norm")
@@ -65,17 +40,6 @@ def batch_norm_gamma_gradient_from_x_instead_of_x_hat(dy, cache):
     return dx, dweight / cache.inv_std, dbias
 
 
-@mutant("batch_norm", "batch norm", "parity")
-def running_var_from_the_biased_variance(x, weight, bias, mean, var, training, momentum, eps):
-    (y, mean, _), cache = ops.batch_norm(x, weight, bias, mean, var, training, momentum, eps)
-    return (y, mean, (1 - momentum) * var + momentum * x.var(axis=(0, 2, 3))), cache
-
-
-@mutant("batch_norm", "batch norm", "parity")
-def momentum_the_wrong_way_round(x, weight, bias, mean, var, training, momentum, eps):
-    return ops.batch_norm(x, weight, bias, mean, var, training, 1 - momentum, eps)
-
-
 def _scaled_back(dy, cache):
     cache, scale = cache
     dx, dweight, dbias = ops.batch_norm_backward(dy, cache)
@@ -88,9 +52,3 @@ def normalised_by_the_unbiased_variance(x, weight, bias, *options):
     scale = ((n - 1) / n) ** 0.5
     (y, mean, var), cache = ops.batch_norm(x, weight, bias, *options)
     return (scale * (y - _channels(bias)) + _channels(bias), mean, var), (cache, scale)
-
-
-@mutant("batch_norm", "batch norm", "parity")
-def eps_of_another_size(x, weight, bias, mean, var, training, momentum, eps):
-    """As it comes out where ε is added to σ instead of σ²."""
-    return ops.batch_norm(x, weight, bias, mean, var, training, momentum, eps * eps)
