@@ -5,11 +5,18 @@ import sys
 
 COMMANDS = {
     "train": "train a network by a recipe",
+    "evaluate": "what a trained network gets right, and what it confuses",
+    "predict": "what a trained network takes pictures of yours for",
     "summary": "a network as a table of layers",
+    "export": "a trained network for PyTorch, ONNX runtimes, safetensors or NumPy",
     "data": "list, verify, download and show datasets",
+    "doctor": "what works on this machine, and what to do about what does not",
     "warmup": "compile all kernels now, not when a training first needs them",
     "step": "one training step of a tiny network, with every number",
+    "explain": "the whole story of one op, optimizer or concept, with small numbers",
     "ladder": "what each implementation of an op buys: time, memory, share of the processor's peak",
+    "museum": "real mistakes of from-scratch libraries: look at them, run them, hunt them",
+    "exercise": "write a backward pass yourself, and have it judged",
 }
 
 

@@ -12,7 +12,15 @@ from scratchnet import _cli, backend, datasets, models, nn, recipes
 from scratchnet.nn.module import float_dtype
 from scratchnet.recipes import Recipe
 from scratchnet.threads import get_num_threads, set_num_threads
-from scratchnet.training import Callback, Checkpoint, EarlyStopping, RunFolder, Trainer, load_checkpoint
+from scratchnet.training import (
+    Callback,
+    Checkpoint,
+    CheckpointError,
+    EarlyStopping,
+    RunFolder,
+    Trainer,
+    load_checkpoint,
+)
 from scratchnet.training.report import Report, Reporter
 from scratchnet.training.restore import recipe_from
 from scratchnet.training.setup import (
@@ -100,6 +108,8 @@ def resumed_recipe(options: argparse.Namespace, run: dict[str, Any]) -> Recipe:
         if typed is not None and typed != there[name]:
             flag = name if name == "dataset" else "--" + name.replace("_", "-")
             raise _cli.UsageError(f"{flag} {typed}: the run to resume has {there[name]}; a new run can have another")
+    if options.rgb and recipes.IMAGES[recipe.family][0] != 3:
+        raise _cli.UsageError("--rgb: the run to resume has grey images; a new run can have others")
     changed = dataclasses.replace(recipe, **_changes(options, FREE))
     if recipe.schedule and changed.epochs != recipe.epochs:
         raise _cli.UsageError(
@@ -123,6 +133,11 @@ def train(
 ) -> None:
     train_set = load_split(recipe, "train", options.data_dir)
     test_set = load_split(recipe, "test", options.data_dir)
+    if resume and resume.metadata["run"]["classes"] != list(train_set.classes):
+        raise CheckpointError(
+            f"{resume.path}: cannot be continued here: its classes are {', '.join(resume.metadata['run']['classes'])}, "
+            f"but {recipe.dataset} now has {', '.join(train_set.classes)}"
+        )
     model_rng, order_rng = seed_streams(options.seed)
     model: nn.Module = models.build(recipe.family, recipe.model, len(train_set.classes), model_rng)
     model.to(float_dtype(options.dtype)).to(device)
@@ -163,6 +178,8 @@ def train(
     )
     sizes = sum(parameter.size for parameter in model.parameters())
     report.start(recipe, type(model).__name__, sizes, device, train_set, test_set)
+    if options.summary:
+        report.print(f"\n{nn.summary(model, (64, *recipes.IMAGES[recipe.family]))}\n")
     report.print(f"run folder {folder.path}" + (f", from step {done:,} of {resume.path}" if resume else ""))
     try:
         trainer.fit(
@@ -175,7 +192,8 @@ def train(
         )
     except (KeyboardInterrupt, SystemExit):
         report.close()
-        print(f"resume with: python -m scratchnet.train --resume {shlex.quote(str(folder.path))}", file=sys.stderr)
+        if folder.exists():
+            print(f"resume with: python -m scratchnet.train --resume {shlex.quote(str(folder.path))}", file=sys.stderr)
         raise
     finally:
         report.close()
@@ -234,6 +252,7 @@ def command(argv: list[str] | None = None) -> None:
     parser.add_argument("--out", metavar="DIR", help="the run's folder (default: runs/DATASET-MODEL-NUMBER)")
     parser.add_argument("--resume", metavar="PATH", help="continue the run of this folder or checkpoint")
     parser.add_argument("--save-every", type=_cli.positive_int, metavar="STEPS", help="checkpoints within an epoch")
+    parser.add_argument("--summary", action="store_true", help="the network as a table, for a batch of 64, first")
     parser.add_argument("--plots", action="store_true", help="pictures of the training, in the run's plots/")
     parser.add_argument("--layers", nargs="+", metavar="NAME", help="whose feature maps and gradients to show")
     parser.add_argument("--tsne-layer", metavar="NAME", help="whose features (default: the last before the classifier)")

@@ -66,11 +66,10 @@ def make_average(recipe: Recipe, model: nn.Module) -> AveragedModel | None:
     def average(old: torch.Tensor, new: torch.Tensor, steps: torch.Tensor | int) -> torch.Tensor:
         if not old.is_floating_point():
             return new
-        step = int(steps) + 1
-        return old + (1 - min(recipe.ema, (1 + step) / (10 + step))) * (new - old)
+        return old + (1 - min(recipe.ema, (1 + int(steps)) / (10 + int(steps)))) * (new - old)
 
     averaged = AveragedModel(model, avg_fn=average, use_buffers=True)
-    averaged.n_averaged += 1  # the first weights count as an average already
+    averaged.n_averaged += 1  # the first weights are an average already: steps counts from 1
     return averaged
 
 

@@ -4,6 +4,8 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
+import numpy
+
 from scratchnet.functional import _check as check
 from scratchnet.nn.parameter import Parameter
 from scratchnet.ops.shape import Array, array_module
@@ -35,22 +37,19 @@ def clip_grad_norm_(
     max_norm = check.number("clip_grad_norm_", "max_norm", max_norm)
     if not max_norm >= 0:
         raise ValueError(f"clip_grad_norm_: expected max_norm ≥ 0, got {max_norm}")
+    norm_type = check.number("clip_grad_norm_", "norm_type", norm_type)
     if not norm_type > 0:
         raise ValueError(f"clip_grad_norm_: expected norm_type > 0, got {norm_type!r}")
     gradients: list[tuple[Parameter, Any]] = [(p, p.grad) for p in _with_gradient(parameters)]
-    norms = [_norm(gradient, norm_type) for _, gradient in gradients]
-    if any(map(math.isnan, norms)):
-        total = math.nan
-    elif norm_type == math.inf:
-        total = max(norms, default=0.0)
-    else:
-        total = sum(norm**norm_type for norm in norms) ** (1 / norm_type)
+    total = _norm(numpy.array([_norm(gradient, norm_type) for _, gradient in gradients]), norm_type)
     if error_if_nonfinite and not math.isfinite(total):
         raise RuntimeError(f"clip_grad_norm_: the norm of the gradients is {total}, so they cannot be clipped")
-    scale = math.nan if math.isnan(total) else min(1.0, max_norm / (total + 1e-6))
+    scale = max_norm / (total + 1e-6)
+    scale = 1.0 if scale > 1 else scale  # NaN, of a total that is NaN, stays NaN
     if scale != 1.0:
-        for parameter, gradient in gradients:
-            parameter.grad = gradient * scale
+        with numpy.errstate(invalid="ignore"):  # inf · 0
+            for parameter, gradient in gradients:
+                parameter.grad = gradient * scale
     return total
 
 
@@ -78,4 +77,5 @@ def _norm(gradient: Array, norm_type: float) -> float:
         return 0.0
     if norm_type == math.inf:
         return float(abs(gradient).max())
-    return float((abs(gradient).astype("float64") ** norm_type).sum()) ** (1 / norm_type)
+    with numpy.errstate(over="ignore"):
+        return float((abs(gradient).astype("float64") ** norm_type).sum() ** (1 / norm_type))

@@ -21,11 +21,15 @@ def curves(rows: Sequence[Mapping[str, str]], title: str = "") -> "Figure":
     """
     if not rows:
         raise ValueError("curves: expected the rows of a metrics.csv, got none")
-    figure = new_figure(9, 3.6, title)
+    figure = new_figure(9, 3.8, title)
     loss, accuracy = figure.subplots(1, 2)
     steps, values = _column(rows, "step", "train_loss")
-    loss.plot(steps, values, color="0.7", linewidth=1, label="training, single batches")
-    for name, colour, label in (("train_loss", "tab:blue", "training, epoch"), ("test_loss", "tab:orange", "test")):
+    if steps:
+        loss.plot(steps, values, color="0.7", linewidth=1, label="single training batches")
+    for name, colour, label in (
+        ("train_loss", "tab:blue", "training, epoch mean"),
+        ("test_loss", "tab:orange", "test"),
+    ):
         steps, values = _column(rows, "epoch", name)
         loss.plot(steps, values, color=colour, marker="o", markersize=4, label=label)
     loss.set_ylabel("loss")
@@ -36,13 +40,14 @@ def curves(rows: Sequence[Mapping[str, str]], title: str = "") -> "Figure":
     steps, values = _column(rows, "epoch", "test_accuracy")
     best = f", best {max(values):.2%}" if values else ""
     percent = [100 * value for value in values]
-    accuracy.plot(steps, percent, color="tab:orange", marker="o", markersize=4, label=f"test, epoch{best}")
+    accuracy.plot(steps, percent, color="tab:orange", marker="o", markersize=4, label=f"test{best}")
     accuracy.set_ylabel("accuracy, %")
-    for axes, corner in ((loss, "upper right"), (accuracy, "lower right")):
+    last = max(int(row["step"]) for row in rows) or 1
+    for axes in (loss, accuracy):
         axes.set_xlabel("step")
+        axes.set_xlim(0, 1.03 * last)
         axes.grid(alpha=0.3)
-        if axes.lines:
-            axes.legend(fontsize=8, loc=corner)
+        axes.legend(fontsize=8, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, frameon=False)
     return figure
 
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy
 
-from scratchnet.plots.figure import as_picture, new_figure, show
+from scratchnet.plots.figure import MISTAKE, as_picture, new_figure, percent, plain, short, show
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -28,14 +28,18 @@ def image_grid(
         raise ValueError(f"image_grid: expected a caption for each of at least one image, got {len(captions)} captions")
     columns = min(columns, len(images))
     rows = -(-len(images) // columns)
-    lines = max(caption.count("\n") + 1 for caption in captions)
-    cell = 1.25 if columns > 1 else 2.4
-    figure = new_figure(cell * max(columns, 2), (cell + 0.17 * lines) * rows + 0.35 * bool(title), title)
+    lines = [caption.split("\n") for caption in captions]
+    longest = max(len(line) for caption in lines for line in caption)
+    cell = max(1.25 if columns > 1 else 2.4, 0.072 * longest + 0.1)  # inches; captions do not meet
+    tall = cell * min(max(images.shape[2] / images.shape[3], 0.4), 2.5)
+    above = 0.17 * max(map(len, lines))
+    head = 0.3 * (title.count("\n") + 1) if title else 0.0
+    figure = new_figure(cell * max(columns, 2), (tall + above) * rows + head, title)
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
     for i, (image, caption) in enumerate(zip(images, captions, strict=True)):
         picture, cmap = as_picture(image)
         show(axes[i], picture, cmap)
-        axes[i].set_title(caption, fontsize=8, pad=3, color=colours[i] if colours else "black")
+        axes[i].set_title(plain(caption), fontsize=8, pad=3, color=colours[i] if colours else "black")
     for empty in axes[len(images) :]:
         empty.axis("off")
     return figure
@@ -44,10 +48,13 @@ def image_grid(
 def predictions(
     images: numpy.ndarray, predicted: Sequence[int], labels: Sequence[int], classes: Sequence[str]
 ) -> "Figure":
-    """Images, what they were taken for, and what they are; mistakes in red."""
-    captions = [f"{classes[p]}\n({classes[t]})" for p, t in zip(predicted, labels, strict=True)]
-    colours = ["black" if p == t else "crimson" for p, t in zip(predicted, labels, strict=True)]
-    return image_grid(images, captions, title="predicted (label)", colours=colours)
+    """Images, what they were taken for, and below it in brackets what they are; a ✗ marks mistakes."""
+    right = [p == t for p, t in zip(predicted, labels, strict=True)]
+    names = [(short(classes[p]), short(classes[t])) for p, t in zip(predicted, labels, strict=True)]
+    captions = [f"{p}{'' if ok else ' ✗'}\n({t})" for (p, t), ok in zip(names, right, strict=True)]
+    colours = ["black" if ok else MISTAKE for ok in right]
+    title = f"prediction, and in brackets the label: {sum(right)} of {len(right)} agree"
+    return image_grid(images, captions, title=title, colours=colours)
 
 
 def mistakes(
@@ -71,9 +78,12 @@ def mistakes(
     sure = probabilities[wrong, predicted[wrong]]
     worst = wrong[numpy.argsort(-sure, kind="stable")][:count]
     captions = [
-        f"{classes[predicted[i]]} {probabilities[i, predicted[i]]:.0%}\n({classes[labels[i]]} "
-        f"{probabilities[i, labels[i]]:.0%})"
+        f"{short(classes[predicted[i]])}: {percent(probabilities[i, predicted[i]])}\n"
+        f"({short(classes[labels[i]])}: {percent(probabilities[i, labels[i]])})"
         for i in worst
     ]
-    title = f"the worst of {len(wrong):,} mistakes on {len(labels):,} images: taken for (label)"
-    return image_grid(images[worst], captions, columns=7 if max(map(len, classes)) > 3 else 10, title=title)
+    title = (
+        f"the worst {len(worst)} of {len(wrong):,} mistakes on {len(labels):,} images\n"
+        "prediction and its probability, in brackets the label and its probability"
+    )
+    return image_grid(images[worst], captions, columns=5 if max(map(len, classes)) > 3 else 10, title=title)

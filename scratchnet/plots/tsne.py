@@ -6,13 +6,13 @@ Distances between clusters, and their sizes, mean little.
 
 import io
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy
 
-from scratchnet.plots.figure import new_figure
+from scratchnet.plots.figure import new_figure, plain, short
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -30,26 +30,42 @@ def embed(
 ) -> numpy.ndarray:
     """Features (N, …) → points (N, 2).
 
-    It begins at the features' two principal components, or at the points that an earlier call gave for the same images,
-    and is then turned to lie as they do, so that a series of maps can be followed. perplexity is at most (N − 1) / 3.
+    It begins at the features' two principal components, and first exaggerates attraction twelvefold, which shakes every
+    point into place. Given the points of an earlier call for the same images, it begins at these, exaggerates twofold,
+    and is in the end turned to lie as they do. So in a series of maps points move as far as their features have
+    changed; begun anew, whole classes would change places between maps that are equally good. Without any exaggeration
+    a class that is in two places stays there. perplexity is at most (N − 1) / 3.
 
     Raises:
         RuntimeError: scikit-learn is not installed.
-        ValueError: fewer than 4 images.
+        ValueError: fewer than 4 images, or features that are not finite or all the same.
     """
+    TSNE = estimator()
+    if len(features) < 4:
+        raise ValueError(f"embed: expected at least 4 images, got {len(features)}")
+    if not mappable(features):
+        raise ValueError("embed: expected finite features that differ from image to image")
+    perplexity = min(perplexity, (len(features) - 1) / 3)
+    options = {"perplexity": perplexity, "max_iter": iterations, "random_state": seed}
+    rows = features.reshape(len(features), -1).astype("float32")
+    if previous is None:
+        return TSNE(init="pca", **options).fit_transform(rows)
+    start = (previous - previous.mean(axis=0)).astype("float32")
+    return _turned(TSNE(init=start, early_exaggeration=2.0, **options).fit_transform(rows), previous)
+
+
+def estimator() -> Any:
+    """scikit-learn's TSNE, or a RuntimeError that says what to install."""
     try:
         from sklearn.manifold import TSNE
     except ImportError as error:
         raise RuntimeError(f"t-SNE needs scikit-learn ({error}): pip install 'scratchnet[plots]'") from None
-    if len(features) < 4:
-        raise ValueError(f"embed: expected at least 4 images, got {len(features)}")
-    start = "pca"
-    if previous is not None:  # as small as scikit-learn makes the principal components
-        start = ((previous - previous.mean(axis=0)) / previous.std() * 1e-4).astype("float32")
-    perplexity = min(perplexity, (len(features) - 1) / 3)
-    tsne = TSNE(perplexity=perplexity, init=start, max_iter=iterations, random_state=seed)
-    points = tsne.fit_transform(features.reshape(len(features), -1).astype("float32"))
-    return points if previous is None else _turned(points, previous)
+    return TSNE
+
+
+def mappable(features: numpy.ndarray) -> bool:
+    """Whether there is something to map: finite features that are not the same for all images."""
+    return bool(numpy.isfinite(features).all() and (features != features[:1]).any())
 
 
 def _turned(points: numpy.ndarray, previous: numpy.ndarray) -> numpy.ndarray:
@@ -63,15 +79,22 @@ def _turned(points: numpy.ndarray, previous: numpy.ndarray) -> numpy.ndarray:
 def scatter(
     points: numpy.ndarray, labels: numpy.ndarray, classes: Sequence[str], title: str = "", box: Box | None = None
 ) -> "Figure":
-    """Points drawn as the number of their class, in its colour. box: what the axes show, by default all points."""
+    """Points drawn as the number of their class, in its colour; where all names are single characters, as these.
+
+    Args:
+        points: (N, 2).
+        labels: (N,).
+        box: what the axes show; by default all points.
+    """
     import matplotlib
 
+    points = numpy.asarray(points, dtype="float64")
     digits = all(len(name) == 1 for name in classes)
     figure = new_figure(6.2 if digits else 8, 6.2, title)
     axes = figure.add_subplot()
     colours = matplotlib.colormaps["tab10" if len(classes) <= 10 else "tab20"]
     for (x, y), label in zip(points, labels, strict=True):
-        mark = classes[label] if digits else str(label)
+        mark = plain(classes[label]) if digits else str(label)
         axes.text(
             x, y, mark, color=colours(int(label) % colours.N), ha="center", va="center", fontsize=9, weight="bold"
         )
@@ -83,8 +106,8 @@ def scatter(
     axes.set_yticks([])
     if not digits:
         handles = [axes.plot([], [], "o", color=colours(i % colours.N))[0] for i in range(len(classes))]
-        names = [f"{i} {name}" for i, name in enumerate(classes)]
-        figure.legend(handles, names, loc="outside right center", fontsize=8)
+        names = [plain(f"{i} {short(name)}") for i, name in enumerate(classes)]
+        figure.legend(handles, names, loc="outside right center", fontsize=8, ncols=-(-len(names) // 25))
     return figure
 
 
@@ -103,7 +126,11 @@ def animate(
     path: str | os.PathLike[str],
     seconds: float = 0.7,
 ) -> Path:
-    """Maps (title, points) one after the other, on the same axes, as a GIF that repeats; the last stays longer."""
+    """Maps (title, points) of the same images as a GIF that repeats.
+
+    All are on the same axes. Each stays for so many seconds, the last for three, and from one to the next the points
+    glide, so that each can be followed; of more than 50 maps they jump.
+    """
     from PIL import Image
 
     from scratchnet.training.checkpoint import write_atomically
@@ -111,13 +138,33 @@ def animate(
     if not frames:
         raise ValueError("animate: expected at least one frame, got none")
     box = square_around(numpy.concatenate([points for _, points in frames]))
-    pictures = []
-    for title, points in frames:
+    figure = scatter(frames[0][1], labels, classes, frames[0][0], box)
+    heading = figure.suptitle(plain(frames[0][0]), fontsize="medium")
+    pictures, durations = [], []
+    for title, points, milliseconds in _glide(frames, int(1000 * seconds)):
+        heading.set_text(plain(title))
+        for mark, place in zip(figure.axes[0].texts, points, strict=True):
+            mark.set_position(place)
         data = io.BytesIO()
-        scatter(points, labels, classes, title, box).savefig(data, format="png", dpi=80)
-        pictures.append(Image.open(data).convert("P", palette=Image.Palette.ADAPTIVE))
-    durations = [int(1000 * seconds)] * (len(frames) - 1) + [3000]
+        figure.savefig(data, format="png", dpi=80)
+        figure.set_layout_engine("none")  # as the first is laid out
+        pictures.append(Image.open(data).convert("P", palette=Image.Palette.ADAPTIVE, colors=64))
+        durations.append(milliseconds)
+    durations[-1] = 3000
     data = io.BytesIO()
     pictures[0].save(data, "GIF", save_all=True, append_images=pictures[1:], duration=durations, loop=0)
     write_atomically(Path(path), data.getvalue())
     return Path(path)
+
+
+def _glide(maps: Sequence[tuple[str, numpy.ndarray]], milliseconds: int) -> Iterator[tuple[str, numpy.ndarray, int]]:
+    """The maps and, between two, some points on the way: (title, points, how long it is shown)."""
+    between = 5 if len(maps) <= 50 else 0
+    for i, (title, points) in enumerate(maps):
+        yield title, points, milliseconds
+        if i + 1 == len(maps):
+            return
+        for k in range(1, between + 1):
+            t = k / (between + 1)
+            share = t * t * (3 - 2 * t)  # slow, fast, slow
+            yield title, points + share * (maps[i + 1][1] - points), 60

@@ -7,7 +7,7 @@ from typing import Any
 import numpy
 
 from scratchnet.nn import Module
-from scratchnet.ops.shape import Array
+from scratchnet.ops.shape import Array, array_module
 
 
 class ModelEMA:
@@ -27,7 +27,8 @@ class ModelEMA:
         self.model = model
         self.decay = float(decay)
         self.steps = 0
-        self._averages: list[Array] = [value.copy() for *_, value in _values(model)]
+        # not value.copy(): of a counter that is a NumPy scalar that makes another, which cannot be written into
+        self._averages: list[Array] = [array_module(value).array(value) for *_, value in _values(model)]
 
     def update(self) -> None:
         """Take the present weights into the average."""

@@ -6,6 +6,7 @@ string of metadata. Metadata and arrays are covered by a SHA-256, for safetensor
 word. Nothing is ever unpickled.
 """
 
+import contextlib
 import hashlib
 import json
 import os
@@ -45,11 +46,12 @@ class Checkpoint:
         return self.ema or self.model
 
     def arrays(self) -> Arrays:
-        """All arrays under their names in the file, C-contiguous: safetensors writes others wrongly."""
+        """All arrays under their names in the file, as safetensors takes them: it writes wrongly what is not
+        C-contiguous or has another byte order."""
         named = dict(self.model)
         for part in PARTS:
             named |= {f"{part}.{name}": value for name, value in getattr(self, part).items()}
-        return {name: numpy.require(_host(value), requirements="C") for name, value in named.items()}
+        return {name: _as_written(_host(value)) for name, value in named.items()}
 
 
 def save_checkpoint(checkpoint: Checkpoint, path: str | os.PathLike[str], keep_previous: bool = False) -> Path:
@@ -59,8 +61,10 @@ def save_checkpoint(checkpoint: Checkpoint, path: str | os.PathLike[str], keep_p
     old file is first renamed to `previous(path)`, where `load_checkpoint` looks if it finds nothing at `path`.
 
     Raises:
-        CheckpointError: the disk is full, the folder is not writable, …; what was there before is untouched.
+        CheckpointError: the disk is full, the folder is not writable, …; what was there before is untouched. Or there
+            is something that a checkpoint cannot hold: an array of no number, metadata that is no JSON.
     """
+    from safetensors import SafetensorError
     from safetensors.numpy import save
 
     path = Path(path)
@@ -68,10 +72,14 @@ def save_checkpoint(checkpoint: Checkpoint, path: str | os.PathLike[str], keep_p
     for name in checkpoint.model:
         if name.partition(".")[0] in PARTS:
             raise CheckpointError(f"{path}: a parameter cannot be called {name!r}: {PARTS} name parts of checkpoints")
-    metadata = {"format": FORMAT, **checkpoint.metadata}
-    metadata["sha256"] = _digest(arrays, metadata)
     try:
+        # There and back, since the checksum is of what will be read, and JSON turns {1: 2} into {"1": 2}.
+        metadata = json.loads(json.dumps({"format": FORMAT, **checkpoint.metadata}, default=_scalar))
+        metadata["sha256"] = _digest(arrays, metadata)
         data = save(arrays, {"scratchnet": json.dumps(metadata)})
+    except (TypeError, ValueError, SafetensorError) as error:
+        raise CheckpointError(f"{path}: not what a checkpoint can hold: {error}") from error
+    try:
         write_atomically(path, data, previous(path) if keep_previous else None)
     except OSError as error:
         raise CheckpointError(
@@ -90,7 +98,7 @@ def previous(path: str | os.PathLike[str]) -> Path:
 def write_atomically(path: Path, data: bytes, old: Path | None = None) -> None:
     """Put data into the file `path`: a kill or power cut at any moment leaves the old file or the new one, whole.
 
-    The old file is replaced, or first renamed to `old`. Raises OSError with both as they were.
+    The old file is replaced, or first renamed to `old`. Raises OSError with the old file as it was.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -100,15 +108,27 @@ def write_atomically(path: Path, data: bytes, old: Path | None = None) -> None:
             os.fsync(file.fileno())
         if old is not None and path.exists():
             os.replace(path, old)
-        os.replace(temporary, path)
+        try:
+            os.replace(temporary, path)
+        except OSError:
+            if old is not None and not path.exists():
+                os.replace(old, path)
+            raise
     finally:
         temporary.unlink(missing_ok=True)
-    if hasattr(os, "O_DIRECTORY"):  # the rename itself has to reach the disk
-        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Let renames in it reach the disk, where folders can be synced."""
+    if not hasattr(os, "O_DIRECTORY"):
+        return
+    with contextlib.suppress(OSError):  # the files are whole under their names: nothing is undone
+        number = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         try:
-            os.fsync(folder)
+            os.fsync(number)
         finally:
-            os.close(folder)
+            os.close(number)
 
 
 def load_checkpoint(path: str | os.PathLike[str], prefer: str = "best") -> Checkpoint:
@@ -117,26 +137,28 @@ def load_checkpoint(path: str | os.PathLike[str], prefer: str = "best") -> Check
     Raises:
         CheckpointError: no such file, cut short, a byte that differs, or not one of ours.
     """
-    path = _find(Path(path), prefer)
+    path = Path(path)
     try:
+        path = _find(path, prefer)
         data = path.read_bytes()
     except OSError as error:
         raise CheckpointError(f"{path}: expected a checkpoint, got: {os.strerror(error.errno or 0)}") from None
     header, arrays = _parse(path, data)
-    text = header.get("__metadata__", {}).get("scratchnet")
+    text = (header.get("__metadata__") or {}).get("scratchnet")
     if text is None:
         raise CheckpointError(
             f"{path}: expected a checkpoint of scratchnet, got plain safetensors without its metadata; weights alone "
             "load with model.load_state_dict(scratchnet.weights.load(path))"
         )
     metadata = _metadata(path, text)
-    digest = metadata.pop("sha256", None)
-    if digest != _digest(arrays, metadata):
-        raise CheckpointError(f"{path}: the file was changed after it was written (checksum differs){_instead(path)}")
-    if metadata.pop("format", None) != FORMAT:
+    if metadata.get("format") != FORMAT:
         raise CheckpointError(
-            f"{path}: expected a checkpoint of format {FORMAT}; another version of scratchnet wrote it"
+            f"{path}: expected a checkpoint of format {FORMAT}, got {metadata.get('format')!r:.20}; "
+            "another version of scratchnet wrote it"
         )
+    if metadata.get("sha256") != _digest(arrays, metadata):
+        raise CheckpointError(f"{path}: the file was changed after it was written (checksum differs){_instead(path)}")
+    del metadata["sha256"], metadata["format"]
     parts: dict[str, Arrays] = {"model": {}, **{part: {} for part in PARTS}}
     for name, value in arrays.items():
         part, _, rest = name.partition(".")
@@ -165,7 +187,9 @@ def _parse(path: Path, data: bytes) -> tuple[dict[str, Any], Arrays]:
         arrays = load(data)
         (length,) = struct.unpack("<Q", data[:8])
         return json.loads(data[8 : 8 + length]), arrays
-    except (SafetensorError, ValueError, KeyError, TypeError) as error:
+    except KeyError as error:
+        raise CheckpointError(f"{path}: expected a checkpoint of scratchnet, got arrays of {error.args[0]}") from None
+    except (SafetensorError, ValueError, TypeError) as error:
         raise CheckpointError(
             f"{path}: expected a whole safetensors file, got {len(data):,} bytes that are none, or one cut short "
             f"({error}){_instead(path)}"
@@ -175,7 +199,7 @@ def _parse(path: Path, data: bytes) -> tuple[dict[str, Any], Arrays]:
 def _metadata(path: Path, text: str) -> dict[str, Any]:
     try:
         metadata = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         metadata = None
     if not isinstance(metadata, dict):
         raise CheckpointError(f"{path}: the file was changed after it was written (metadata){_instead(path)}")
@@ -201,6 +225,17 @@ def _described(arrays: Mapping[str, numpy.ndarray], metadata: Mapping[str, Any])
         value = arrays[name]
         yield f"\n{name} {value.dtype.str} {value.shape}\n".encode()
         yield numpy.ascontiguousarray(value).tobytes()
+
+
+def _as_written(value: numpy.ndarray) -> numpy.ndarray:
+    return numpy.asarray(value, dtype=value.dtype.newbyteorder("="), order="C")
+
+
+def _scalar(value: Any) -> Any:
+    """A NumPy number as JSON knows it."""
+    if isinstance(value, numpy.generic):
+        return value.item()
+    raise TypeError(f"expected metadata of JSON values, got {type(value).__name__}")
 
 
 def _host(value: Array) -> numpy.ndarray:

@@ -1,5 +1,7 @@
 """Where did the first NaN or infinity come from? Replays a step layer by layer and says."""
 
+from collections.abc import Iterable, Iterator
+
 import numpy
 
 from scratchnet.nn import Module, no_grad
@@ -18,11 +20,18 @@ class _FoundError(Exception):
 
 def non_finite_weight(model: Module) -> str | None:
     """A parameter or buffer with a NaN or infinity, described, or None."""
-    for kind, values in (("parameter", model.named_parameters()), ("buffer", model.named_buffers())):
-        for name, value in values:
-            if wrong := count_non_finite(value.data if kind == "parameter" else value):
-                return f"{kind} {name} ({wrong})"
-    return None
+    return _non_finite_parameter(model) or next(_described("buffer", model.named_buffers()), None)
+
+
+def _non_finite_parameter(model: Module) -> str | None:
+    return next(_described("parameter", ((name, p.data) for name, p in model.named_parameters())), None)
+
+
+def _described(kind: str, values: Iterable[tuple[str, Array]]) -> Iterator[str]:
+    """Those that are not finite: "parameter fc1.weight (3 of 400 elements)" """
+    for name, value in values:
+        if wrong := count_non_finite(value):
+            yield f"{kind} {name} ({wrong})"
 
 
 def first_non_finite(model: Module, x: Array, dropout: dict[str, list[int]]) -> str:
@@ -32,7 +41,8 @@ def first_non_finite(model: Module, x: Array, dropout: dict[str, list[int]]) -> 
     """
     if wrong := count_non_finite(x):
         return f"the first non-finite value is in the input batch ({wrong})"
-    if weight := non_finite_weight(model):
+    # Not buffers: the forward pass that is replayed has moved BatchNorm's statistics, and reads none in training.
+    if weight := _non_finite_parameter(model):
         return f"the first non-finite value is in {weight}, which the step before wrote"
     model = model.copy().train()
     set_dropout_counters(model, dropout)
@@ -45,14 +55,15 @@ def first_non_finite(model: Module, x: Array, dropout: dict[str, list[int]]) -> 
 
     try:
         with no_grad(), numpy.errstate(all="ignore"):
-            walk_forward(model, x, "", visit)
+            y, _ = walk_forward(model, x, "", visit)
+            visit("the model", model, y, None)
     except _FoundError as found:
         return str(found)
     return "every layer's output is finite: it became non-finite in the loss itself"
 
 
 def count_non_finite(x: Array) -> str:
-    """ "3 of 400 elements are not finite", or "" if all are."""
+    """ "3 of 400 elements", or "" if all are finite."""
     if x.dtype.kind != "f":
         return ""
     wrong = int(x.size - array_module(x).isfinite(x).sum())

@@ -43,11 +43,11 @@ def restore(checkpoint: str | os.PathLike[str] | Checkpoint, device: Any = "cpu"
             f"{checkpoint.path}: written by a Trainer of your own with a {checkpoint.metadata.get('model')}, which the "
             "commands cannot build: use model.load_state_dict(load_checkpoint(path).weights)"
         )
-    recipe = recipe_from(run["recipe"])
     try:
+        recipe = recipe_from(run["recipe"])
         model = models.build(recipe.family, recipe.model, len(run["classes"]), rng=numpy.random.default_rng(0))
         model.to(run["options"]["dtype"]).load_state_dict(checkpoint.weights)
-    except (ValueError, RuntimeError, KeyError) as error:
+    except (ValueError, TypeError, RuntimeError, KeyError) as error:
         raise CheckpointError(f"{checkpoint.path}: does not fit the model it names: {error}") from error
     model.to(device).eval()
     transform = make_transform(recipe, run["options"]["dtype"])

@@ -39,13 +39,17 @@ class RunFolder:
         return self.last.exists() or previous(self.last).exists()
 
     def create(self, new: bool = True) -> None:
-        """Make the folder. For a new run, one that holds a run already is an error."""
-        for file in (self.last, previous(self.last), self.best, self.metrics, self.config):
+        """Make the folder, or tidy it up. For a new run, one that holds a run already is an error; one that was killed
+        before its first checkpoint, of which there is config.json alone, is none."""
+        for file in (self.last, previous(self.last), self.best, self.metrics):
             if new and file.exists():
                 raise FileExistsError(
                     f"{self.path}: holds a run already ({file.name}): continue it with resume, or name another folder"
                 )
         _make(self.path, exist_ok=True)
+        for file in (self.last, self.best, self.metrics, self.config):
+            for left in self.path.glob(f".{file.name}.*.tmp"):  # by a process that was killed while it wrote
+                left.unlink(missing_ok=True)
 
     @classmethod
     def numbered(cls, name: str, parent: str | os.PathLike[str] = "runs") -> "RunFolder":
@@ -74,7 +78,8 @@ class RunFolder:
                 before = json.loads(self.config.read_text(encoding="utf-8"))
             except ValueError:
                 before = {}
-            config["before"] = [*before.pop("before", []), before]
+            if isinstance(before, dict):
+                config["before"] = [*before.pop("before", []), before]
         self._write(self.config, json.dumps(config, indent=2, default=str) + "\n")
 
     def add_row(self, **row: Any) -> None:

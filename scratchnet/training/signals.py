@@ -1,5 +1,6 @@
 """Ctrl-C and SIGTERM while a step is being computed: remember it, finish the step, then stop."""
 
+import contextlib
 import os
 import signal
 import threading
@@ -41,7 +42,8 @@ def deferred() -> Iterator[Pending]:
         if again:
             pending.raise_()
         # print could find itself interrupted halfway through another print
-        os.write(2, b"\nfinishing the step and saving; once more stops at once\n")
+        with contextlib.suppress(OSError):  # Ctrl-C may have ended who reads stderr, such as tee
+            os.write(2, b"\nfinishing the step and saving; once more stops at once\n")
 
     before = {number: signal.signal(number, note) for number in SIGNALS}
     try:

@@ -83,9 +83,9 @@ def dropout_counters(model: Module) -> dict[str, list[int]]:
 
 def set_dropout_counters(model: Module, counters: dict[str, list[int]]) -> None:
     modules = dict(model.named_modules())
+    for name in counters.keys() ^ dropout_counters(model).keys():
+        raise CheckpointError(f"expected dropout called {name!r} {'here' if name in counters else 'there'} as well")
     for name, (seed, stream, calls) in counters.items():
-        if not isinstance(modules.get(name), Dropout):
-            raise CheckpointError(f"expected a model with dropout called {name!r}")
         modules[name].seed, modules[name].stream, modules[name].calls = seed, stream, calls
 
 
@@ -122,6 +122,6 @@ def _unpack_optimizer(optimizer: Optimizer, model: Module, arrays: Arrays) -> di
     for full, value in arrays.items():
         name, _, key = full.rpartition(".")
         if name not in index:
-            raise CheckpointError(f"optimizer: the model has no parameter {name!r}")
+            raise CheckpointError(f"optimizer: it has no parameter {name!r} here")
         state.setdefault(index[name], {})[key] = value
     return state

@@ -9,6 +9,7 @@ from itertools import islice
 from typing import Any
 
 from scratchnet import backend
+from scratchnet.datasets import DataLoader
 from scratchnet.nn import Module
 from scratchnet.nn.fuse import fuse as fused
 from scratchnet.nn.utils import clip_grad_norm_
@@ -17,7 +18,7 @@ from scratchnet.optim import Optimizer
 from scratchnet.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from scratchnet.training.averaging import ModelEMA
 from scratchnet.training.callback import Callback
-from scratchnet.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from scratchnet.training.checkpoint import Checkpoint, load_checkpoint, previous, save_checkpoint
 from scratchnet.training.early_stopping import EarlyStopping
 from scratchnet.training.metrics import Evaluation, evaluate
 from scratchnet.training.non_finite import NonFiniteLossError, first_non_finite, non_finite_weight
@@ -80,6 +81,8 @@ class Trainer:
         for name, value in (("accumulate", accumulate), ("save_every", save_every or 1)):
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise ValueError(f"Trainer: expected {name} as a whole number ≥ 1, got {value!r}")
+        if isinstance(scheduler, ReduceLROnPlateau) and schedule_per == "step":
+            raise ValueError("Trainer: ReduceLROnPlateau looks at the metrics of epochs: expected schedule_per='epoch'")
         self.model, self.criterion, self.optimizer = model, criterion, optimizer
         self.fast_model = fused(model, input_grad=False) if fuse else model
         self.scheduler, self.schedule_per = scheduler, schedule_per
@@ -116,7 +119,7 @@ class Trainer:
             eval_every: measure within epochs as well, after every so many steps, on eval_batches (default:
                 test_batches).
             resume: a checkpoint, or a path to one, to continue from; True takes `last` of the run's folder if there
-                is one, and begins anew if not.
+                is one, and begins anew if not. False after an interruption begins the present epoch again.
 
         Returns:
             the metrics of the epochs that were trained now: epoch, step, train_loss, test_loss, test_accuracy, lr,
@@ -146,6 +149,8 @@ class Trainer:
                 if pending:
                     pending.raise_()
             self._tell("on_train_end")
+            if pending:
+                pending.raise_()
         return history
 
     def train_step(self, batches: Sequence[tuple[Array, Array]]) -> float:
@@ -196,15 +201,22 @@ class Trainer:
         if resume is True:
             assert self.run is not None
             resume = self.run.path if self.run.exists() else False
-        if not isinstance(resume, bool):
+        self._begin_epoch()  # one that was interrupted begins again, unless it is resumed
+        source = None
+        if isinstance(resume, bool):
+            _leave_epoch(batches)
+        else:
             checkpoint = resume if isinstance(resume, Checkpoint) else load_checkpoint(resume, prefer="last")
             unpack(self, batches, checkpoint)
+            source = checkpoint.path and checkpoint.path.resolve()
         if self.run is None:
             return
-        self.run.create(new=resume is False)
+        last = self.run.last.resolve()
+        self.run.create(new=source is None or source.parent != last.parent)
         self.run.write_config({**environment(), **self.about})
         self.run.forget_after(self.global_step)
-        self._save(batches)
+        # `last` is what is resumed, or, where that is the generation before it, damaged: not one to keep
+        self._save(batches, keep_previous=source not in (last, previous(last)))
 
     def _train_epoch(
         self, batches: Batches, pending: Pending, eval_every: int | None, eval_batches: Batches | None
@@ -258,9 +270,12 @@ class Trainer:
             else:
                 self.scheduler.step()
         self.stopped = self.early_stopping is not None and self.early_stopping.update(metrics)
-        self.epoch, self.step = self.epoch + 1, 0
-        self.total_loss, self.images, self.seconds = 0.0, 0, 0.0
+        self.epoch += 1
+        self._begin_epoch()
         return metrics
+
+    def _begin_epoch(self) -> None:
+        self.step, self.total_loss, self.images, self.seconds = 0, 0.0, 0, 0.0
 
     def _is_best(self, metrics: dict[str, Any]) -> bool:
         score = metrics.get("test_accuracy", math.nan)
@@ -271,7 +286,7 @@ class Trainer:
             self.best = score
         return better
 
-    def _save(self, batches: Batches, best: bool = False) -> None:
+    def _save(self, batches: Batches, best: bool = False, keep_previous: bool = True) -> None:
         if self.run is None:
             return
         if weight := non_finite_weight(self.model):
@@ -282,7 +297,7 @@ class Trainer:
         checkpoint = pack(self, batches)
         if best:
             save_checkpoint(checkpoint, self.run.best)
-        save_checkpoint(checkpoint, self.run.last, keep_previous=True)
+        save_checkpoint(checkpoint, self.run.last, keep_previous)
 
     def _note(self, event: str, **values: Any) -> None:
         assert self.run is not None
@@ -302,6 +317,13 @@ class Trainer:
         device = backend.device(f"gpu:{parameter.data.device.id}")
         for x, target in batches:
             yield device.asarray(x), device.asarray(target)
+
+
+def _leave_epoch(batches: Batches) -> None:
+    """Let a loader's state be that of an epoch's beginning, if someone took its first batches to look at them."""
+    if isinstance(batches, DataLoader):
+        iter(batches)
+        batches.load_state_dict(batches.state_dict())
 
 
 def _groups(batches: Iterator[Any], size: int) -> Iterator[list[Any]]:
