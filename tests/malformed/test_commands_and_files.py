@@ -34,7 +34,10 @@ COMMANDS = [
     (["train", "mnist", "--dtype", "half"], "--dtype: invalid choice: 'half'"),
     (["train", "mnist", "--rung", "fast"], "--rung: invalid choice: 'fast'"),
     (["train", "mnist", "--model", "vgg"], "model for mnist: expected one of"),
-    (["train", "cifar10", "--model", "mlp"], "model for cifar10: expected one of cnn, simple, resnet20, resnet9, got 'mlp'"),
+    (
+        ["train", "cifar10", "--model", "mlp"],
+        "model for cifar10: expected one of cnn, simple, resnet20, resnet9, got 'mlp'",
+    ),
     (["train", "mnist", "--recipe", "magic"], "recipe for mnist cnn: expected one of tutorial, got 'magic'"),
     (["train", "mnist", "--device", "tpu"], "device: expected auto, cpu, gpu or gpu:N, got 'tpu'"),
     (["train", "mnist", "--speed", "11"], "unrecognized arguments: --speed 11"),
