@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from scratchnet import models, nn, plots
+from scratchnet.plots import inspection, tsne
+from scratchnet.plots.figure import percent
 
 RNG = np.random.default_rng(0)
 
@@ -150,6 +152,12 @@ def test_a_point_of_a_map_stays_where_its_features_stay():
     assert moved < 0.3  # 0.9 when the second map begins anew
 
 
+def test_a_map_is_turned_and_mirrored_to_lie_as_the_one_before():
+    points = RNG.standard_normal((9, 2))
+    mirrored = points @ [[0.6, 0.8], [0.8, -0.6]] + 5
+    np.testing.assert_allclose(tsne._turned(mirrored, points), points - points.mean(axis=0), atol=1e-12)
+
+
 def test_points_glide_from_map_to_map(tmp_path):
     from PIL import Image
 
@@ -211,9 +219,19 @@ def test_features_and_gradients_are_the_models_own():
     assert np.linalg.norm(difference) < 1e-5 * np.linalg.norm(activations.grad["relu2"])
     assert all((model.state_dict()[key] == value).all() for key, value in before.items())
     assert all(parameter.grad is None for parameter in model.parameters())
-    assert model.training
     assert plots.spatial_layers(model, x) == ["relu1", "relu2"]
     assert plots.input_of_last_linear(model, x) == "relu3"
+    assert model.training
+
+
+def test_features_are_those_of_evaluation():
+    model = models.build("cifar10", "cnn", rng=0).train()
+    x = RNG.random((5, 3, 32, 32), dtype="float32")
+    before = model.state_dict()
+    found = inspection.features(model, iter([x[:3], x[3:]]), "pool1")
+    np.testing.assert_allclose(found, model.copy().eval().activations(x)["pool1"].reshape(5, -1), rtol=1e-4, atol=1e-5)
+    assert model.training
+    assert all((model.state_dict()[key] == value).all() for key, value in before.items())
 
 
 def test_a_picture_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
@@ -227,7 +245,7 @@ def test_a_picture_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
     assert path.read_bytes() == before
 
 
-NAMES = ["golden retriever, a puppy", "cost in $", "a $b$", "automobile"]
+NAMES = ["golden retriever, a puppy", "cost in $", r"$\frac$", "automobile"]
 
 
 @pytest.mark.parametrize(
@@ -261,6 +279,14 @@ NAMES = ["golden retriever, a puppy", "cost in $", "a $b$", "automobile"]
 )
 def test_no_text_is_cut_off_or_lies_over_another(figure, monkeypatch):
     assert_nothing_is_cut_off(figure(), monkeypatch)
+
+
+@pytest.mark.parametrize(
+    ("share", "text"),
+    [(0, "0%"), (1, "100%"), (0.9997, ">99.9%"), (0.0003, "<0.1%"), (0.5, "50.0%"), (0.999, "99.9%"), (0.001, "0.1%")],
+)
+def test_percentages_do_not_round_to_certainty(share, text):
+    assert percent(share) == text
 
 
 def test_pictures_need_no_screen_and_leave_matplotlib_as_it_was():

@@ -335,6 +335,20 @@ def test_what_stands_beside_a_filter_is_the_gradient_and_the_update_of_that_step
     assert ratios[0] == pytest.approx(np.linalg.norm(keep.new - keep.old) / np.linalg.norm(keep.old), rel=1e-6)
 
 
+@pytest.mark.usefixtures("undrawn")
+def test_gradients_are_of_the_loss_that_is_trained(tmp_path, monkeypatch):
+    seen = []
+    original = module.inspection.features_and_gradients
+
+    def watched(model, x, target, criterion):
+        seen.append(criterion)
+        return original(model, x, target, criterion)
+
+    monkeypatch.setattr(module.inspection, "features_and_gradients", watched)
+    trainer, _ = train(tmp_path, [recorder(tmp_path, tsne_every=None)], epochs=1)
+    assert seen == [trainer.criterion]
+
+
 @pytest.mark.usefixtures("always")
 def test_a_training_that_diverges_ends_with_its_own_error(tmp_path):
     class Explode(Callback):
