@@ -1,0 +1,51 @@
+"""Every example of the documentation runs, in the order of its page, as it does when the pages are built."""
+
+import re
+import warnings
+from pathlib import Path
+
+import pytest
+
+DOCS = Path(__file__).parents[2] / "docs"
+CELL = re.compile(r"^```\{code-cell\}.*?\n(.*?)^```$", re.M | re.S)
+PAGES = sorted(path for path in DOCS.glob("l*/*.md") if "{code-cell}" in path.read_text(encoding="utf-8"))
+
+
+def cells(page: Path) -> list[str]:
+    """The code of a page's cells, without the options in front (":tags: […]") and IPython's own commands (%…)."""
+    found = CELL.findall(page.read_text(encoding="utf-8"))
+    return [re.sub(r"\A(:.*\n)+|^%.*$", "", code, flags=re.M) for code in found]
+
+
+def test_the_pages_are_there():
+    assert sum("learn" in page.parts for page in PAGES) == 8
+    assert sum("layers" in page.parts for page in PAGES) >= 8
+    for page in PAGES:
+        assert len(cells(page)) == page.read_text(encoding="utf-8").count("```{code-cell}"), page
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: f"{page.parent.name}/{page.stem}")
+def test_the_examples_run(page, monkeypatch, tmp_path):
+    monkeypatch.setenv("MPLBACKEND", "Agg")
+    monkeypatch.chdir(tmp_path)
+    matplotlib = pytest.importorskip("matplotlib")
+    matplotlib.use("Agg")
+    names: dict = {"__name__": "__main__"}
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "FigureCanvasAgg is non-interactive")
+        warnings.filterwarnings("ignore", "dropout2d: expected an input of shape")  # system C has it before a Linear
+        for number, code in enumerate(cells(page), 1):
+            exec(compile(code, f"{page.name}, cell {number}", "exec"), names)
+
+
+def test_every_exercise_and_exhibit_that_a_chapter_names_exists():
+    from scratchnet.study.exercises import EXERCISES
+    from scratchnet.study.museum import EXHIBITS
+
+    text = "".join(page.read_text(encoding="utf-8") for page in (DOCS / "learn").glob("*.md"))
+    checked = {int(number) for number in re.findall(r"exercise check (\d+)", text)}
+    assert checked == set(range(1, len(EXERCISES) + 1))
+    known = set(EXHIBITS)
+    named = set(re.findall(r"museum (?:run|show) ([a-z][a-z0-9-]+)", text))
+    assert len(named) >= 8
+    assert named <= known, named - known
