@@ -43,7 +43,7 @@ def test_the_terms_of_the_json_add_up(run, checkpoint):
     code, out, _ = run(checkpoint, "--tensor", "conv1.0.weight", "--index", "3,0,2,2", "--image", "7,8", "--json")
     assert code == 0
     first = json.loads(out)["way"][0]
-    values = [term["term"] for part in first["parts"] for term in part["terms"]]
+    values = [value for part in first["parts"] for value in part["values"]]
     assert len(values) == first["terms"] > 100
     assert math.isclose(math.fsum(values), first["gradient"], rel_tol=1e-10)
     assert first["index"] == [3, 0, 2, 2]
