@@ -15,6 +15,7 @@ COMMANDS = {
     "step": "one training step of a tiny network, with every number",
     "explain": "the whole story of one op, optimizer or concept, with small numbers",
     "gradcheck": "is a network's backward pass the derivative of its forward pass",
+    "lockstep": "a network and its PyTorch twin side by side: the first tensor that differs",
     "trace": "the terms that one element of a gradient is the sum of, and the way back to the loss",
     "ladder": "what each implementation of an op buys: time, memory, share of the processor's peak",
     "museum": "real mistakes of from-scratch libraries: look at them, run them, hunt them",
