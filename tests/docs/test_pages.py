@@ -49,3 +49,22 @@ def test_every_exercise_and_exhibit_that_a_chapter_names_exists():
     named = set(re.findall(r"museum (?:run|show) ([a-z][a-z0-9-]+)", text))
     assert len(named) >= 8
     assert named <= known, named - known
+
+
+def test_every_op_has_a_page_with_its_source():
+    from scratchnet.backend import FILES
+
+    text = "".join(page.read_text(encoding="utf-8") for page in (DOCS / "layers").glob("*.md"))
+    shown = set(re.findall(r"^:pyobject: (\w+)$", text, re.M))
+    named = {name for line in re.findall(r"^# .*", text, re.M) for name in re.findall(r"\w+", line)}
+    assert named >= set(FILES)
+    assert shown >= {f"{op}_backward" for op in FILES}
+
+
+def test_every_exhibit_that_a_derivation_names_exists():
+    from scratchnet.study.museum import EXHIBITS
+
+    text = "".join(page.read_text(encoding="utf-8") for page in (DOCS / "layers").glob("*.md"))
+    named = set(re.findall(r"^- `([a-z]+(?:-[a-z]+)+)`", text, re.M))
+    assert len(named) >= 25
+    assert named <= set(EXHIBITS), named - set(EXHIBITS)
