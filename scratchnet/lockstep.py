@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from scratchnet.study.lockstep import Agreement
 
 # float32 rounds at 6e-8. Gradients that are zero by mathematics are measured against 1/1000 of the largest, which makes
-# some 1e-4 of that, and training lets it grow, until the input of a ReLU is above 0 in one framework and below in the other.
-# A wrong formula differs in the first step, and by far more.
+# some 1e-4 of that. Training lets it grow, until the input of a ReLU is above 0 in one framework and below it in the
+# other. A wrong formula differs in the first step, and by far more.
 TOLERANCE = {"float64": 1e-9, "float32": 1e-3}
 CPU_RUNGS = [name for name, rung in backend.RUNGS.items() if "cpu" in rung.devices]
 

@@ -68,7 +68,7 @@ def im2col(x: Array, kernel: tuple[int, int], stride: Pair, dilation: Pair) -> A
 def col2im(dcols: Array, x_shape: tuple[int, ...], stride: Pair, dilation: Pair) -> Array:
     """The gradient of im2col: each column's gradient is added to the pixels that the column was read from."""
     kh, kw, *out = dcols.shape[2:]
-    dx = array_module(dcols).zeros(x_shape, dcols.dtype)  # (N, C, H, W)
+    dx = array_module(dcols).zeros(x_shape, dcols.dtype)
     for u in range(kh):
         for v in range(kw):
             dx[tap(u, v, stride, dilation, (out[0], out[1]))] += dcols[:, :, u, v]
