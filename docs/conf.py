@@ -10,6 +10,7 @@ extensions = ["myst_nb"]
 exclude_patterns = ["_build"]
 myst_enable_extensions = ["dollarmath", "amsmath", "colon_fence", "deflist"]
 myst_heading_anchors = 3
+mathjax4_config = {"output": {"displayOverflow": "linebreak"}}  # wide formulas, narrow screens
 
 # Every example is run when the pages are built, and an error in one fails the build.
 nb_execution_mode = "force"

@@ -52,13 +52,41 @@ def test_every_exercise_and_exhibit_that_a_chapter_names_exists():
 
 
 def test_every_op_has_a_page_with_its_source():
+    """The page whose title names the op shows its forward and its backward pass."""
     from scratchnet.backend import FILES
 
-    text = "".join(page.read_text(encoding="utf-8") for page in (DOCS / "layers").glob("*.md"))
-    shown = set(re.findall(r"^:pyobject: (\w+)$", text, re.M))
-    named = {name for line in re.findall(r"^# .*", text, re.M) for name in re.findall(r"\w+", line)}
-    assert named >= set(FILES)
-    assert shown >= {f"{op}_backward" for op in FILES}
+    pages = {}
+    for page in (DOCS / "layers").glob("*.md"):
+        text = page.read_text(encoding="utf-8")
+        title = re.search(r"^# .*: (.*)$", text, re.M)
+        shown = re.findall(r"^```\{literalinclude\} \.\./\.\./scratchnet/(\S+)\.py\n:pyobject: (\w+)$", text, re.M)
+        for op in title[1].split(", ") if title else ():
+            assert op not in pages, op
+            pages[op] = set(shown)
+    assert pages.keys() >= FILES.keys(), FILES.keys() - pages.keys()
+    for op, file in FILES.items():
+        assert {(f"ops/{file}", op), (f"ops/{file}", f"{op}_backward")} <= pages[op], op
+    for optimizer in ("SGD", "RMSprop", "Adagrad", "Adam"):
+        assert (f"optim/{optimizer.lower()}", f"{optimizer.lower()}_update") in pages[optimizer]
+
+
+def test_every_derivation_is_in_the_table_of_contents():
+    listed = (DOCS / "layers/index.md").read_text(encoding="utf-8").split("{toctree}")[1].split()
+    for page in (DOCS / "layers").glob("*.md"):
+        assert page.stem in {*listed, "index"}, page
+
+
+def test_no_derivation_prints_the_none_of_check():
+    for page in PAGES:
+        assert not re.search(r"print\(.*\.check\(\)\)", "".join(cells(page))), page
+
+
+def test_formulas_are_closed_by_what_opened_them():
+    """$$ amid a paragraph becomes $…$ between two stray dollars, unless it starts a line after an empty one."""
+    for page in DOCS.glob("l*/*.md"):
+        text = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.M | re.S)
+        for before, line in zip(text.splitlines(), text.splitlines()[1:], strict=False):
+            assert not (before.endswith("*") and line.startswith("$$")), f"{page}: {line}"
 
 
 def test_every_exhibit_that_a_derivation_names_exists():
