@@ -48,7 +48,7 @@ def _backward(op: Callable, forward: Callable, dy: Array, names: tuple[str, ...]
     return _computed(compute)
 
 
-# 1 A single neuron
+# 1 A neuron
 
 
 def _neuron(dtype: str) -> list[Trial]:
@@ -87,7 +87,7 @@ def _with_inputs(forward: Callable, backward: Callable, *rest: Any) -> tuple[Cal
     )
 
 
-# 2 A layer of neurons
+# 2 A layer
 
 
 def _linear(dtype: str) -> list[Trial]:
@@ -131,7 +131,7 @@ def _relu_backward(title: str, dy: Array, x: Array, pair: Callable | None = None
     return Trial("relu_backward", title, {"dy": dy, "x": x}, expected, pair)
 
 
-# 3 From scores to a loss
+# 3 Softmax and cross entropy
 
 
 def _softmax(dtype: str) -> list[Trial]:
@@ -183,7 +183,7 @@ def _dlogits_trial(title: str, arguments: Arguments) -> Trial:
     return Trial("cross_entropy_backward", title, arguments, expected, pair if "ordinary" in title else None)
 
 
-# 4 Walking downhill
+# 4 A network
 
 
 def _stepped(name: str, bug: Bug, param: Array, grads: list[Array], **options: Any) -> tuple[Array, dict[str, Array]]:
@@ -302,7 +302,7 @@ def _col2im(dtype: str) -> list[Trial]:
     return trials
 
 
-# 6 Pooling
+# 6 A CNN
 
 
 def _max_pool(dtype: str) -> list[Trial]:
@@ -354,9 +354,6 @@ def _avg_pool_trial(title: str, dtype: str, height: int, width: int, kernel: int
     return Trial("avg_pool2d_backward", title, arguments, expected, pair)
 
 
-# 7 Dropout
-
-
 def _dropout(dtype: str) -> list[Trial]:
     return [trial for p in (0.2, 0.5, 1.0) for trial in _dropout_trials(dtype, p)]
 
@@ -382,7 +379,7 @@ def _dropout_trials(dtype: str, p: float) -> list[Trial]:
     ]
 
 
-# 8 Batch normalisation
+# 7 BatchNorm
 
 EPS = 1e-5
 
@@ -446,7 +443,7 @@ EXERCISES = (
     Exercise(5, "col2im", ("col2im",), _col2im, ("conv2d",)),
     Exercise(6, "max_pool", ("max_pool2d_backward",), _max_pool, ("max_pool2d",)),
     Exercise(6, "avg_pool", ("avg_pool2d_backward",), _avg_pool, ("avg_pool2d",)),
-    Exercise(7, "dropout", ("dropout", "dropout_backward"), _dropout, ("dropout",)),
-    Exercise(8, "batch_norm", ("batch_norm",), _batch_norm, ("batch_norm",)),
-    Exercise(8, "batch_norm_backward", ("batch_norm_backward",), _batch_norm_backward, ("batch_norm",)),
+    Exercise(6, "dropout", ("dropout", "dropout_backward"), _dropout, ("dropout",)),
+    Exercise(7, "batch_norm", ("batch_norm",), _batch_norm, ("batch_norm",)),
+    Exercise(7, "batch_norm_backward", ("batch_norm_backward",), _batch_norm_backward, ("batch_norm",)),
 )
