@@ -39,7 +39,8 @@ def command(argv: list[str] | None = None) -> int:
     parser.add_argument("--directions", type=_cli.positive_int, default=8, help="of each tensor (default: 8)")
     parser.add_argument("--eval", action="store_true", help="in evaluation mode (default: training)")
     parser.add_argument("--batch-size", type=_cli.positive_int, default=4, help="images of random noise (default: 4)")
-    parser.add_argument("--tol", type=tolerance, default=1e-7, help="allowed relative deviation (default: 1e-7)")
+    relative = "allowed relative deviation (default: 1e-7)"
+    parser.add_argument("--tolerance", "--tol", dest="tol", type=tolerance, default=1e-7, help=relative)
     parser.add_argument("--seed", type=_cli.non_negative_int, default=0, help="of weights, images and directions")
     parser.add_argument("--rung", choices=CPU_RUNGS, default="im2col", help="default: im2col, the textbook")
     parser.add_argument("--json", action="store_true", help="the table for programs")
@@ -72,13 +73,18 @@ def _tensor(result: TensorCheck) -> dict[str, Any]:
         "ok": result.ok,
         "error": result.error if math.isfinite(result.error) else None,
         "index": list(result.index) if result.index is not None else None,
-        "analytic": result.analytic,
-        "numeric": result.numeric,
+        "analytic": _finite(result.analytic),
+        "numeric": _finite(result.numeric),
         "checked": result.checked,
         "wrong": result.wrong,
         "kinks": result.kinks,
         "note": result.note,
     }
+
+
+def _finite(value: float | None) -> float | None:
+    """None for NaN and inf, which JSON does not have."""
+    return value if value is not None and math.isfinite(value) else None
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -97,6 +97,7 @@ class Differences:
 
     def _shrink(self, slopes: Callable[[float], Slopes], analytic: float, first: Slopes) -> Verdict:
         levels = [first]
+        loose: Verdict | None = None  # it agrees, but only because D(h) still moves: sharper steps have the last word
         for k in range(1, LEVELS):
             last, previous = slopes(STEP / SHRINK**k), levels[-1]
             decides = UNDECIDED * max(first.scale, last.scale)
@@ -106,10 +107,12 @@ class Differences:
             change = abs(last.central - previous.central)
             bound = last.bound + change / 3
             if abs(analytic - last.central) <= bound <= decides:
-                return _verdict(analytic, last.central, bound)
+                loose = _verdict(analytic, last.central, bound)
+                if change / 3 <= last.bound:
+                    return loose
             if change <= previous.bound + last.bound and _meet(last, previous):
                 return _verdict(analytic, previous.central, previous.bound)
-        return _at_a_kink(analytic, levels)
+        return loose or _at_a_kink(analytic, levels)
 
     def _slopes(self, line: Line, h: float, analytic_rounding: float) -> Slopes:
         (y_right, h_right), (y_left, h_left) = line(h), line(-h)

@@ -65,7 +65,7 @@ class Difference(NamedTuple):
 class Agreement:
     """How long the twins agreed: `steps` steps within `tolerance`; `first` is what then differed, or None."""
 
-    tolerance: float
+    tolerance: float | dict[str, float]
     steps: int = 0
     first: Difference | None = None
     worst: dict[tuple[str, str], Difference] = field(default_factory=dict)  # (kind, tensor) → its largest error
@@ -81,7 +81,7 @@ def lockstep(
     optimizer: Optimizer,
     torch_optimizer: torch.optim.Optimizer,
     batches: Iterable[tuple[Array, Array]],
-    tolerance: float,
+    tolerance: float | dict[str, float],
     activations: bool = True,
 ) -> Agreement:
     """Train both on the batches (x, target) with cross entropy until a tensor's error is above the tolerance.
@@ -89,6 +89,7 @@ def lockstep(
     Args:
         ours, theirs: twins with the same state_dict, in one dtype; masks shared by torch_ref.masks.share_masks.
         optimizer, torch_optimizer: of each one's parameters.
+        tolerance: the largest error that agrees, one for all or one for each kind.
         activations: whether to compare what is between the layers; False for a fused model.
 
     Raises:
@@ -102,7 +103,8 @@ def lockstep(
             key = difference.kind, difference.tensor
             if key not in result.worst or not difference.error <= result.worst[key].error:
                 result.worst[key] = difference
-            if not difference.error <= tolerance:  # NaN too
+            bound = tolerance[difference.kind] if isinstance(tolerance, dict) else tolerance
+            if not difference.error <= bound:  # NaN too
                 result.first = difference
                 return result
         result.steps = step

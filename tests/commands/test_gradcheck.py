@@ -46,6 +46,30 @@ def test_a_wrong_backward_pass_is_named(run):
     assert all(t["error"] > 1 and t["analytic"] != t["numeric"] for t in report["tensors"] if not t["ok"])
 
 
+def test_kinks_near_by_do_not_hide_a_small_error(run):
+    """Along a direction some of system C's ReLU inputs cross 0, and D(h) still moves at the first steps."""
+
+    def slightly_wrong(dy, cache):
+        dx, dweight, dbias = ops.batch_norm_backward(dy, cache)
+        return dx, dweight * (1 + 1e-5), dbias
+
+    with backend.override("batch_norm_backward", slightly_wrong):
+        code, out, _ = run("cifar10", "--json")
+    assert code == 1
+    wrong = [t["name"] for t in json.loads(out)["tensors"] if not t["ok"]]
+    assert wrong == [f"batch_norm{k}.weight" for k in range(1, 6)]
+
+
+def test_json_has_no_nan(run):
+    def nan(dy, cache):
+        return dy * float("nan")
+
+    with backend.override("relu_backward", nan):
+        code, out, _ = run("mnist", "--model", "dropout", "--batch-size", "2", "--directions", "1", "--json")
+    assert code == 1
+    assert json.loads(out, parse_constant=pytest.fail)["tensors"][0]["analytic"] is None
+
+
 def test_every_element_is_checked(run, monkeypatch):
     checked = {}
 

@@ -1,5 +1,6 @@
 """python -m scratchnet.lockstep, and what it says of planted bugs."""
 
+import contextlib
 import json
 import sys
 
@@ -8,6 +9,7 @@ import pytest
 
 import scratchnet.lockstep
 from scratchnet import backend, ops
+from scratchnet.study.museum import EXHIBITS
 
 
 @pytest.fixture
@@ -83,6 +85,32 @@ def test_the_first_wrong_tensor_of_a_planted_bug_is_named(run, name, function, k
     assert code == 1
     assert (first["step"], first["kind"], first["tensor"]) == (1, kind, tensor)
     assert first["error"] == pytest.approx(1e-7, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("exhibit", "steps", "kind", "tensor"),
+    [
+        ("batch-norm-running-var-biased", 1, "buffer", "batch_norm4.running_var"),
+        ("batch-norm-eps-outside-the-root", 1, "activation", "batch_norm1"),
+        ("batch-norm-forgets-the-mean", 1, "activation gradient", "conv5"),
+        ("dropout-new-mask-in-backward", 1, "activation gradient", "relu6"),
+        ("max-pool-last-tie-wins", 1, "activation gradient", "relu5"),
+    ],
+)
+def test_float32_names_the_museum_s_bugs(run, exhibit, steps, kind, tensor):
+    with contextlib.ExitStack() as stack:
+        for op, function in EXHIBITS[exhibit].bug.overrides.items():
+            stack.enter_context(backend.override(op, function))
+        code, out, _ = run("cifar10", "--dtype", "float32", "--batch-size", 8, "--steps", 2, "--json")
+    first = json.loads(out)["first"]
+    assert (code, first["step"], first["kind"], first["tensor"]) == (1, steps, kind, tensor)
+
+
+def test_json_has_no_nan(run):
+    with backend.override("relu_backward", lambda dy, cache: np.full_like(dy, np.nan)):
+        code, out, _ = run("mnist", "--model", "dropout", "--batch-size", 2, "--json")
+    assert code == 1
+    assert json.loads(out, parse_constant=pytest.fail)["first"]["error"] is None
 
 
 def test_a_wrong_optimizer_is_seen_in_the_parameters(run, monkeypatch):
