@@ -5,6 +5,7 @@ The same pair of functions exists on a ladder of rungs, all behind one contract:
     loops     nested Python loops: the definition, executable     scratchnet.kernels.loops
     im2col    the textbook: array expressions, NumPy or CuPy      scratchnet.ops
     numba     compiled for the CPU: fast                          scratchnet.kernels.cpu
+    cuda      CUDA C kernels for the GPU: fast                    scratchnet.kernels.gpu
 
 `implementation(op, rung)` looks a function up in the table (op, rung) → module, and imports the rung's module when
 it is first used. A rung that lacks an op, forward or backward, leaves the pair to im2col.
@@ -33,8 +34,9 @@ RUNGS = {
     "loops": Rung("scratchnet.kernels.loops", ("cpu",)),
     "im2col": Rung("scratchnet.ops", ("cpu", "gpu")),
     "numba": Rung("scratchnet.kernels.cpu", ("cpu",)),
+    "cuda": Rung("scratchnet.kernels.gpu", ("gpu",)),
 }
-FASTEST = {"cpu": "numba", "gpu": "im2col"}
+FASTEST = {"cpu": "numba", "gpu": "cuda"}
 
 # op → the file that holds it, on every rung
 FILES = {

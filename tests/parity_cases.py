@@ -187,15 +187,19 @@ def _cast(dtype):
 
 
 def _bytes(*collections):
-    return [v.tobytes() for c in collections for v in (c.values() if isinstance(c, dict) else c) if v is not None]
+    return [_host(v).tobytes() for c in collections for v in (c.values() if isinstance(c, dict) else c) if v is not None]
 
 
 def as_list(value):
     return list(value) if isinstance(value, tuple) else [value]
 
 
+def _host(a):
+    return a.get() if hasattr(a, "get") else a
+
+
 def _copies(arrays):
-    return [None if a is None else np.array(a) for a in arrays]
+    return [None if a is None else np.array(_host(a)) for a in arrays]
 
 
 def run_torch(op, inputs, dy, options):
@@ -230,47 +234,54 @@ def assert_close(ours, theirs, terms, name="result"):
     assert error <= limit, f"{name} ({theirs.dtype}): error {error:.3g}, allowed {limit:.3g}\n{ours}\n{theirs}"
 
 
-def assert_parity(op, inputs, *, layout=None, dy=None, dtypes=DTYPES, **options):
-    """Ours and torch's agree, results and gradients; nothing that came in has changed, no result is overwritten."""
+def assert_parity(op, inputs, *, layout=None, dy=None, dtypes=DTYPES, xp=np, **options):
+    """Ours and torch's agree, results and gradients; nothing that came in has changed, no result is overwritten.
+
+    With xp=cupy ours is given arrays on the GPU.
+    """
     for dtype in dtypes:
         ours_inputs, ours_options = each_array(_cast(dtype), inputs), each_array(_cast(dtype), options)
         if layout is not None:
             ours_inputs, ours_options = each_array(layout, ours_inputs), each_array(layout, ours_options)
-        _assert_parity(op, ours_inputs, ours_options, dy, layout)
+        _assert_parity(op, ours_inputs, ours_options, dy, layout, xp)
 
 
-def _assert_parity(op, inputs, options, dy, layout):
+def _assert_parity(op, inputs, options, dy, layout, xp):
     dtype, backward = inputs[0].dtype, getattr(F, f"{op}_backward")
-    arrays_in = [*inputs, *(v for v in options.values() if isinstance(v, np.ndarray))]
+    x, more = each_array(xp.asarray, inputs), each_array(xp.asarray, options)  # where ours works
+    arrays_in = [*x, *(more[name] for name, v in options.items() if isinstance(v, np.ndarray))]
     before = _bytes(arrays_in)
 
-    result, cache = forward(op, inputs, options)
+    result, cache = forward(op, x, more)
     results = as_list(result)
     first_results = _copies(results)
     if dy is None:
         dy = normal(*results[0].shape, seed=1)
     dy = np.array(dy, dtype)
     dy = dy if layout is None else layout(dy)
-    dy_before = dy.tobytes()
+    ours_dy = xp.asarray(dy)
+    dy_before = _host(ours_dy).tobytes()
 
-    _, other_cache = forward(
-        op, each_array(lambda a: np.asarray(-a), inputs), options
-    )  # may not disturb the first call
-    gradients = as_list(backward(dy, cache))
+    _, other_cache = forward(op, each_array(lambda a: xp.asarray(-a), inputs), more)  # may not disturb the first call
+    gradients = as_list(backward(ours_dy, cache))
     first_gradients = _copies(gradients)
-    backward(-dy, other_cache)
+    backward(-ours_dy, other_cache)
     for name, now, first in (("y", results, first_results), ("gradient", gradients, first_gradients)):
         for a, b in zip(now, first, strict=True):
             if a is not None:
-                np.testing.assert_array_equal(a, b, err_msg=f"{op}: a second call overwrote a {name}")
+                np.testing.assert_array_equal(_host(a), b, err_msg=f"{op}: a second call overwrote a {name}")
     assert _bytes(arrays_in) == before, f"{op} wrote into its inputs"
-    assert dy.tobytes() == dy_before, f"{op}_backward wrote into dy"
+    assert _host(ours_dy).tobytes() == dy_before, f"{op}_backward wrote into dy"
+    assert all(a is None or isinstance(a, xp.ndarray | np.generic) for a in results + gradients), (
+        f"{op} left the device"
+    )
 
     double_inputs, double_options = each_array(_cast("float64"), inputs), each_array(_cast("float64"), options)
     with np.errstate(all="ignore"):
         terms = TERMS.get(op, _absolute_inputs)(op, double_inputs, dy.astype("float64"), double_options)
     theirs = run_torch(op, inputs, dy, options)
-    for kind, ours, reference, sizes in zip(("result", "gradient"), (results, gradients), theirs, terms, strict=True):
+    both = first_results, first_gradients
+    for kind, ours, reference, sizes in zip(("result", "gradient"), both, theirs, terms, strict=True):
         for i, (a, b, s) in enumerate(zip(ours, reference, sizes, strict=True)):
             assert_close(a, b, s, f"{op} {kind} {i}")
             assert a is None or a.dtype == dtype
