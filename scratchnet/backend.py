@@ -173,6 +173,13 @@ class Device(NamedTuple):
         with self.xp.cuda.Device(self.number):
             return self.xp.asarray(x)
 
+    def free_memory(self) -> int:
+        """Bytes that can still be allocated on this GPU: what is free, what CuPy keeps for reuse, up to its limit."""
+        with self.xp.cuda.Device(self.number) as gpu:
+            pool = self.xp.get_default_memory_pool()
+            free = gpu.mem_info[0] + pool.free_bytes()
+            return min(free, pool.get_limit() - pool.used_bytes()) if pool.get_limit() else free
+
 
 def device(name: str) -> Device:
     """ "cpu", "gpu" (the first), "gpu:N", or "auto": a GPU if one can be used, else the CPU.
@@ -185,26 +192,29 @@ def device(name: str) -> Device:
         return Device("cpu", 0, numpy)
     if name == "auto":
         try:
-            return _gpu(0)
-        except DeviceError:
+            cupy, _ = _cuda()
+        except (ImportError, RuntimeError):
             return Device("cpu", 0, numpy)
+        return Device("gpu", 0, cupy)
     if kind != "gpu" or (":" in name and not index.isdecimal()):
         raise ValueError(f"device: expected auto, cpu, gpu or gpu:N, got {name!r}")
     return _gpu(int(index or 0))
 
 
+def _cuda() -> tuple[ModuleType, int]:
+    """CuPy, and the number of GPUs; ImportError, or CUDA's RuntimeError, if there is none."""
+    cupy = import_module("cupy")
+    return cupy, cupy.cuda.runtime.getDeviceCount()
+
+
 def _gpu(index: int) -> Device:
     try:
-        cupy = import_module("cupy")
-    except ImportError as error:
-        raise DeviceError(
-            f"device gpu: CuPy cannot be imported ({error}). With an NVIDIA GPU: pip install cupy-cuda12x, or "
-            "cupy-cuda13x for CUDA 13; without one: --device cpu"
-        ) from None
-    try:
-        count = cupy.cuda.runtime.getDeviceCount()
-    except cupy.cuda.runtime.CUDARuntimeError as error:
-        raise DeviceError(f"device gpu: CuPy is there, but no CUDA driver or GPU answers ({error})") from None
+        cupy, count = _cuda()
+    except (ImportError, RuntimeError) as error:
+        from scratchnet.diagnosis.gpu import why_not  # which says more than CuPy's own errors
+
+        raise DeviceError(f"device gpu: {why_not(f'{type(error).__name__}: {error}')}") from None
     if index >= count:
-        raise DeviceError(f"device gpu:{index}: this machine has {count} GPU(s), numbered from 0")
+        numbers = "gpu, which is gpu:0" if count == 1 else f"gpu:0 to gpu:{count - 1}"
+        raise DeviceError(f"device gpu:{index}: this machine has {count} GPU{'s' * (count > 1)}; use {numbers}")
     return Device("gpu", index, cupy)

@@ -145,7 +145,7 @@ def train(
 
     def batches(dataset: datasets.ArrayDataset, limit: int | None = None) -> datasets.DataLoader:
         part = dataset.subset(min(limit or len(dataset), len(dataset)))
-        return datasets.DataLoader(part, EVAL_BATCH, transform=transform)
+        return datasets.DataLoader(part, EVAL_BATCH, transform=transform, device=device)
 
     train_batches = datasets.DataLoader(
         train_set,
@@ -154,6 +154,7 @@ def train(
         order_rng,
         transform=make_transform(recipe, options.dtype, augment=True),
         limit_batches=options.limit_batches,
+        device=device,
     )
     steps = -(-len(train_batches) // recipe.accumulate)
     optimizer = make_optimizer(recipe, model)
@@ -200,9 +201,9 @@ def train(
     if trainer.stopped:
         report.print(f"stopped early: the test loss has not improved for {recipe.patience} epochs")
 
-    x, labels = next(iter(datasets.DataLoader(test_set.subset(min(10, len(test_set))), 10, transform=transform)))
+    x, labels = next(iter(batches(test_set, 10)))
     with trainer.averaged():
-        predictions = trainer.fast_model.eval()(device.asarray(x)).argmax(axis=1)
+        predictions = trainer.fast_model.eval()(x).argmax(axis=1)
     test_result = trainer.result or trainer.evaluate(batches(test_set))
     train_result = trainer.evaluate(batches(train_set)) if recipe.eval_train else None
     report.finish(test_set, test_result, train_result, predictions.tolist(), labels.tolist())
@@ -247,6 +248,7 @@ def command(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m scratchnet.train", description=__doc__)
     add_recipe_options(parser)
     parser.add_argument("--device", default="auto", help="auto, cpu, gpu or gpu:N")
+    parser.add_argument("--memory-limit", type=_cli.positive_float, metavar="GIB", help="of the GPU's memory to use")
     parser.add_argument("--rung", choices=list(backend.RUNGS), help="which implementation (default: the fastest)")
     parser.add_argument("--no-fuse", action="store_true", help="run every layer on its own (default on a GPU)")
     parser.add_argument("--out", metavar="DIR", help="the run's folder (default: runs/DATASET-MODEL-NUMBER)")
@@ -269,6 +271,10 @@ def command(argv: list[str] | None = None) -> None:
         device = backend.device(options.device)
     except ValueError as error:
         raise _cli.UsageError(error) from None
+    if options.memory_limit:
+        if device.kind == "cpu":
+            raise _cli.UsageError("--memory-limit: for the memory of a GPU, and this run is on the CPU")
+        device.xp.get_default_memory_pool().set_limit(size=int(options.memory_limit * 2**30))
     if options.threads:
         set_num_threads(options.threads)
     rung = options.rung or backend.rung_on(device.kind)

@@ -187,7 +187,9 @@ def _cast(dtype):
 
 
 def _bytes(*collections):
-    return [_host(v).tobytes() for c in collections for v in (c.values() if isinstance(c, dict) else c) if v is not None]
+    return [
+        _host(v).tobytes() for c in collections for v in (c.values() if isinstance(c, dict) else c) if v is not None
+    ]
 
 
 def as_list(value):

@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from scratchnet.backend import Device
 from scratchnet.datasets.base import ArrayDataset
 from scratchnet.datasets.transforms import ToFloat, Transform, apply, is_random
+from scratchnet.ops.shape import Array, array_module
 
-Batch = tuple[np.ndarray, np.ndarray]
+Batch = tuple[Array, Array]
 
 
 @dataclass
@@ -35,6 +37,9 @@ class DataLoader:
         transform: from uint8 (N, C, H, W) to floating-point x. None is ``ToFloat()``: float32 in [0, 1]. A random
             transform (one whose attribute ``random`` is True) is called with a generator as well.
         limit_batches: end an epoch after so many batches. None is no limit.
+        device: a GPU (``scratchnet.backend.device("gpu")``) on which to transform the images and to leave the batches.
+            The whole dataset is copied there, as bytes, if it takes no more than half of the free memory; otherwise
+            the bytes of each batch are, from pinned memory, while the GPU works on the batch before. None is the CPU.
 
     Shape:
         - x: (N, C, H, W) with N ≤ ``batch_size``; a new C-contiguous floating-point array for every batch
@@ -63,6 +68,7 @@ class DataLoader:
         drop_last: bool = False,
         transform: Transform | None = None,
         limit_batches: int | None = None,
+        device: Device | None = None,
     ) -> None:
         if not isinstance(dataset, ArrayDataset):
             raise TypeError(f"DataLoader: expected an ArrayDataset, got {type(dataset).__name__}")
@@ -79,6 +85,10 @@ class DataLoader:
         self.rng = generator if shuffle or is_random(self.transform) else None
         self.drop_last = drop_last
         self.limit_batches = None if limit_batches is None else _positive("limit_batches", limit_batches)
+        self.device = None if device is None or device.kind == "cpu" else device
+        self._images, self._labels = dataset.images, dataset.labels
+        if self.device and self._images.nbytes + self._labels.nbytes <= self.device.free_memory() // 2:
+            self._images, self._labels = self.device.asarray(self._images), self.device.asarray(self._labels)
         self._epoch = _Epoch(self._rng_state(), next_batch=0, finished=True)
         self._resume_at = 0
 
@@ -155,12 +165,20 @@ class DataLoader:
         for index in range(epoch.next_batch, len(self)):
             chosen = order[index * self.batch_size : (index + 1) * self.batch_size]
             rng = np.random.default_rng([*seed, index]) if seed else None
-            x = apply(self.transform, self.dataset.images[chosen], rng)
-            labels = self.dataset.labels[chosen]
+            x = apply(self.transform, self._rows(self._images, chosen), rng)
+            labels = self._rows(self._labels, chosen)
             _check_batch(x, labels)
             epoch.next_batch = index + 1
-            yield np.ascontiguousarray(x), labels
+            yield array_module(x).ascontiguousarray(x), labels
         epoch.finished = True
+
+    def _rows(self, array: Array, chosen: np.ndarray) -> Array:
+        """These rows, on the device of the batches."""
+        if self.device is None:
+            return array[chosen]
+        if isinstance(array, np.ndarray):
+            return self.device.asarray(array[chosen])
+        return array[self.device.asarray(chosen)]
 
     def _batches_in_dataset(self) -> int:
         full, rest = divmod(len(self.dataset), self.batch_size)
@@ -170,9 +188,9 @@ class DataLoader:
         return None if self.rng is None else _plain(self.rng.bit_generator.state)
 
 
-def _check_batch(x: np.ndarray, labels: np.ndarray) -> None:
-    if not isinstance(x, np.ndarray) or x.dtype.kind != "f":
-        got = x.dtype if isinstance(x, np.ndarray) else type(x).__name__
+def _check_batch(x: Array, labels: Array) -> None:
+    if not isinstance(x, type(labels)) or x.dtype.kind != "f":
+        got = x.dtype if isinstance(x, type(labels)) else type(x).__name__
         raise TypeError(f"DataLoader: expected transform to return a floating-point array, got {got}")
     if x.shape[:1] != labels.shape:
         raise ValueError(f"DataLoader: expected transform to return {len(labels)} samples, got shape {x.shape}")

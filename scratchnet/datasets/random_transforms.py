@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from scratchnet.ops.shape import array_module
+
 
 def crop(
     images: np.ndarray, tops: np.ndarray, lefts: np.ndarray, size: int | tuple[int, int], padding: int = 0
@@ -40,11 +42,12 @@ def crop(
             raise ValueError(f"crop: expected {name} to be {n} integers, got {starts.dtype} of shape {starts.shape}")
         if n and not 0 <= starts.min() <= starts.max() <= last:
             raise ValueError(f"crop: expected {name} between 0 and {last}, got {starts.min()} … {starts.max()}")
-    padded = np.pad(images, ((0, 0), (0, 0), (padding, padding), (padding, padding)))
+    xp = array_module(images)
+    padded = xp.pad(images, ((0, 0), (0, 0), (padding, padding), (padding, padding)))
     if n == 0:
-        return np.zeros((*images.shape[:2], height, width), images.dtype)
-    windows = np.lib.stride_tricks.sliding_window_view(padded, (height, width), (2, 3))
-    return windows[np.arange(n), :, tops, lefts]  # (N, C, rows, columns, h, w) → (N, C, h, w)
+        return xp.zeros((*images.shape[:2], height, width), images.dtype)
+    windows = xp.lib.stride_tricks.sliding_window_view(padded, (height, width), (2, 3))
+    return windows[xp.arange(n), :, xp.asarray(tops), xp.asarray(lefts)]  # (N, C, rows, columns, h, w) → (N, C, h, w)
 
 
 def hflip(images: np.ndarray, mask: np.ndarray) -> np.ndarray:
@@ -62,9 +65,8 @@ def hflip(images: np.ndarray, mask: np.ndarray) -> np.ndarray:
     mask = np.asarray(mask)
     if mask.shape != images.shape[:1] or mask.dtype != np.bool_:
         raise ValueError(f"hflip: expected a mask of {len(images)} bools, got {mask.dtype} of shape {mask.shape}")
-    out = images.copy()
-    out[mask] = images[mask][..., ::-1]
-    return out
+    xp = array_module(images)
+    return xp.where(xp.asarray(mask)[:, None, None, None], images[..., ::-1], images)
 
 
 class RandomCrop:

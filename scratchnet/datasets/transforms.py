@@ -2,13 +2,16 @@
 
 A transform is any callable from an array to an array. These are pure: they leave their input as it was,
 unless ``inplace=True`` says otherwise. A random transform has an attribute ``random`` that is True and takes a
-``numpy.random.Generator`` as its second argument (``random_transforms.py``).
+``numpy.random.Generator`` as its second argument (``random_transforms.py``). All take NumPy's arrays and CuPy's; what
+is random is drawn by NumPy, so that it is the same on every device.
 """
 
 from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
+
+from scratchnet.ops.shape import array_module
 
 Transform = Callable[..., np.ndarray]
 
@@ -93,8 +96,9 @@ class Normalize:
             )
         mean = self.mean.astype(batch.dtype).reshape(-1, 1, 1)  # (C, 1, 1)
         std = self.std.astype(batch.dtype).reshape(-1, 1, 1)  # (C, 1, 1)
-        y = np.subtract(batch, mean, out=batch if self.inplace else None)
-        y /= std
+        xp = array_module(batch)
+        y = xp.subtract(batch, xp.asarray(mean), out=batch if self.inplace else None)
+        y /= xp.asarray(std)
         return y
 
     def __repr__(self) -> str:

@@ -88,7 +88,7 @@ def cupy() -> Iterator[Finding]:
     found = ask_driver()
     usable = bool(found.gpus)
     major = min(13, max(12, found.cuda[0])) if found.cuda else 12
-    install = f"pip install cupy-cuda{major}x"
+    install = f"pip install 'scratchnet[cuda{major}]'"
     if not installed:
         advice = f"{install}, then --device gpu" if usable else ""
         yield Finding("CuPy", "not ok" if usable else "not needed", "not installed", advice)
@@ -103,6 +103,41 @@ def cupy() -> Iterator[Finding]:
         yield Finding("CuPy", "not ok", f"{text} needs a driver for CUDA {built[1]}", advice)
     else:
         yield _try_cupy(text, usable)
+
+
+def why_not(problem: str) -> str:
+    """A paragraph for someone who asked for a GPU: what is in the way, and the next step."""
+    found, installed = ask_driver(), _installed_cupy()
+    without = "Without an NVIDIA GPU: --device cpu"
+    text = ", ".join(f"{name} {version}" for name, version in installed.items())
+    if found.cuda is None:
+        return (
+            f"no NVIDIA driver was found on this machine ({problem}). With an NVIDIA GPU: install its driver, and see "
+            f"whether `nvidia-smi` lists the GPU; in a container, start it with the GPU (docker: --gpus all). {without}"
+        )
+    version = ".".join(map(str, found.cuda))
+    if found.problem:
+        return f"the NVIDIA driver does not start: {found.problem}. Restart the machine, or install the driver anew"
+    if not found.gpus:
+        return f"there is a driver for CUDA {version}, but it finds no GPU. Is CUDA_VISIBLE_DEVICES set? {without}"
+    if found.cuda[0] < 12:
+        return f"the driver is for CUDA {version}, and CuPy 14 wants CUDA 12 or newer: install a newer NVIDIA driver"
+    extra = f"cuda{min(13, found.cuda[0])}"
+    install = f"pip install 'scratchnet[{extra}]'"
+    if not installed:
+        return f"CuPy is not installed. {install}, which suits the driver (CUDA {version})"
+    if len(installed) > 1:
+        return (
+            f"CuPy is installed {len(installed)} times ({text}), and they overwrite each other's files: "
+            f"pip uninstall {' '.join(installed)}, then {install}"
+        )
+    built = re.fullmatch(r"cupy-cuda(\d\d)x", next(iter(installed)))
+    if built and int(built[1]) > found.cuda[0]:
+        return (
+            f"{text} needs a driver for CUDA {built[1]}, and this one is for CUDA {version}: install a newer NVIDIA "
+            f"driver, or pip uninstall {next(iter(installed))}, then {install}"
+        )
+    return f"{problem}, with {text} and a driver for CUDA {version}. `python -m scratchnet.doctor` looks closer"
 
 
 def _installed_cupy() -> dict[str, str]:

@@ -16,7 +16,7 @@ def clip_grad_norm_(
     max_norm: float,
     norm_type: float = 2.0,
     error_if_nonfinite: bool = False,
-) -> float:
+) -> float | Array:
     """Scale all gradients together so that their common norm is at most max_norm.
 
     total = ‖(‖grad₁‖, ‖grad₂‖, …)‖,   grad ← grad · min(1, max_norm / (total + 1e-6))
@@ -28,7 +28,7 @@ def clip_grad_norm_(
         error_if_nonfinite: raise where the total is NaN or infinite.
 
     Returns:
-        the total norm before clipping.
+        the total norm before clipping; on a GPU as an array of no dimensions, so that nothing waits for it.
 
     Raises:
         TypeError, ValueError: max_norm is no number, negative or NaN; norm_type is not positive.
@@ -41,9 +41,16 @@ def clip_grad_norm_(
     if not norm_type > 0:
         raise ValueError(f"clip_grad_norm_: expected norm_type > 0, got {norm_type!r}")
     gradients: list[tuple[Parameter, Any]] = [(p, p.grad) for p in _with_gradient(parameters)]
-    total = _norm(numpy.array([_norm(gradient, norm_type) for _, gradient in gradients]), norm_type)
+    xp = array_module(gradients[0][1]) if gradients else numpy
+    total = _norm(xp.stack([_norm(g, norm_type) for _, g in gradients]), norm_type) if gradients else numpy.zeros(())
     if error_if_nonfinite and not math.isfinite(total):
         raise RuntimeError(f"clip_grad_norm_: the norm of the gradients is {total}, so they cannot be clipped")
+    if xp is not numpy:
+        scale = xp.minimum(max_norm / (total + 1e-6), 1)
+        for parameter, gradient in gradients:
+            parameter.grad = gradient * scale.astype(gradient.dtype)
+        return total
+    total = float(total)
     scale = max_norm / (total + 1e-6)
     scale = 1.0 if scale > 1 else scale  # NaN, of a total that is NaN, stays NaN
     if scale != 1.0:
@@ -71,11 +78,12 @@ def _with_gradient(parameters: Parameter | Iterable[Parameter]) -> list[Paramete
     return [parameter for parameter in parameters if parameter.grad is not None]
 
 
-def _norm(gradient: Array, norm_type: float) -> float:
-    """The p-norm of all elements, summed in double precision."""
+def _norm(gradient: Array, norm_type: float) -> Array:
+    """The p-norm of all elements, summed in double precision: an array of no dimensions."""
+    xp = array_module(gradient)
     if gradient.size == 0:
-        return 0.0
+        return xp.zeros(())
     if norm_type == math.inf:
-        return float(abs(gradient).max())
+        return abs(gradient).max().astype("float64")
     with numpy.errstate(over="ignore"):
-        return float((abs(gradient).astype("float64") ** norm_type).sum() ** (1 / norm_type))
+        return (abs(gradient).astype("float64") ** norm_type).sum() ** (1 / norm_type)

@@ -21,7 +21,7 @@ class Callback:
         """The gradients of a step are complete; the optimizer has not used them yet."""
 
     def on_step_end(self, trainer: "Trainer", loss: float) -> None:
-        """A step is done; loss is its batch's, from before the step."""
+        """A step is done; loss is its batch's, from before the step. On a GPU it is an array, and float(loss) waits."""
 
     def on_evaluation(self, trainer: "Trainer", loss: float, result: "Evaluation") -> None:
         """The model was measured within an epoch; loss is that of the step before."""

@@ -46,9 +46,10 @@ class Report:
         )
         self.print(f"{settings(recipe)}, {_count(recipe.epochs, 'epoch')} of {_count(self._steps, 'step')}")
 
-    def step(self, epoch: int, step: int, loss: float) -> None:
+    def step(self, epoch: int, step: int, loss: float | None) -> None:
+        """None: the loss is on the GPU, and nobody is to wait for it."""
         if self._bar is not None:
-            self._bar.set_description(f"epoch {epoch} loss {loss:.4f}", refresh=False)
+            self._bar.set_description(f"epoch {epoch}" + ("" if loss is None else f" loss {loss:.4f}"), refresh=False)
             self._bar.update()
 
     def progress(self, epoch: int, step: int, loss: float, result: Evaluation) -> None:
@@ -99,10 +100,10 @@ class Reporter(Callback):
         self.report = report
 
     def on_step_end(self, trainer: "Trainer", loss: float) -> None:
-        self.report.step(trainer.epoch, trainer.step, loss)
+        self.report.step(trainer.epoch, trainer.step, loss if isinstance(loss, float) else None)
 
     def on_evaluation(self, trainer: "Trainer", loss: float, result: Evaluation) -> None:
-        self.report.progress(trainer.epoch, trainer.step, loss, result)
+        self.report.progress(trainer.epoch, trainer.step, float(loss), result)
 
     def on_epoch_end(self, trainer: "Trainer", metrics: dict[str, Any]) -> None:
         losses = metrics["train_loss"], metrics["test_loss"], metrics["test_accuracy"]

@@ -19,7 +19,7 @@ def pack(trainer: "Trainer", batches: Any) -> Checkpoint:
     metadata = {
         "scratchnet": scratchnet.__version__,
         "model": type(trainer.model).__name__,
-        "position": {name: getattr(trainer, name) for name in POSITION},
+        "position": {name: getattr(trainer, name) for name in POSITION} | {"total_loss": float(trainer.total_loss)},
         "optimizer": {"class": type(trainer.optimizer).__name__, "param_groups": groups},
         "scheduler": trainer.scheduler and _with_class(trainer.scheduler),
         "early_stopping": trainer.early_stopping and _with_class(trainer.early_stopping),

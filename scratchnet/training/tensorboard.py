@@ -34,7 +34,7 @@ class TensorBoard(Callback):
 
     def on_step_end(self, trainer: "Trainer", loss: float) -> None:
         if trainer.global_step % self._every == 0:
-            self._write(trainer, {"loss/train_step": loss, "lr": trainer.lr})
+            self._write(trainer, {"loss/train_step": float(loss), "lr": trainer.lr})
 
     def on_evaluation(self, trainer: "Trainer", loss: float, result: "Evaluation") -> None:
         self._write(trainer, {"accuracy/test_within_epoch": result.accuracy})

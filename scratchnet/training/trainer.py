@@ -8,6 +8,8 @@ from contextlib import AbstractContextManager, nullcontext
 from itertools import islice
 from typing import Any
 
+import numpy
+
 from scratchnet import backend
 from scratchnet.datasets import DataLoader
 from scratchnet.nn import Module
@@ -95,7 +97,8 @@ class Trainer:
         self.about = about or {}
 
         self.epoch, self.step, self.global_step, self.steps_per_epoch = 1, 0, 0, 0
-        self.total_loss, self.images, self.seconds = 0.0, 0, 0.0  # of this epoch so far
+        self.total_loss: float | Array = 0.0  # of this epoch so far, as are
+        self.images, self.seconds = 0, 0.0
         self.best: float | None = None  # test accuracy, or −test loss where there are no classes
         self.stopped = False  # by early_stopping
         self.result: Evaluation | None = None  # of the last epoch
@@ -131,6 +134,7 @@ class Trainer:
         Raises:
             NonFiniteLossError: the loss became NaN or infinite; says where that began. The last checkpoint stays.
             CheckpointError: one cannot be read, written or continued from.
+            MemoryError: on a GPU it says which batch would fit. Last checkpoint and weights are as before the step.
         """
         if not hasattr(train_batches, "__len__"):
             raise TypeError(
@@ -153,22 +157,28 @@ class Trainer:
                 pending.raise_()
         return history
 
-    def train_step(self, batches: Sequence[tuple[Array, Array]]) -> float:
-        """One step of the optimizer on one batch, or on several whose gradients add up → the mean loss before it."""
+    def train_step(self, batches: Sequence[tuple[Array, Array]]) -> float | Array:
+        """One step of the optimizer on one batch, or on several whose gradients add up → the mean loss before it.
+
+        On a GPU the loss stays there, as an array of no dimensions: `float(loss)` would wait until the step is done,
+        and Python could not prepare the next one meanwhile. That it is finite is looked up where it is logged.
+        """
         self.fast_model.train()
         self.optimizer.zero_grad()
         images = sum(len(target) for _, target in batches)
-        mean = 0.0
+        mean: float | Array = 0.0
         for x, target in batches:
             dropout = dropout_counters(self.model)
-            loss = float(self.criterion(self.fast_model(x), target))
-            if not math.isfinite(loss):
+            loss = self.criterion(self.fast_model(x), target)
+            on_host = array_module(loss) is numpy
+            loss = float(loss) if on_host else loss.astype("float64")  # as sums over an epoch want it
+            if on_host and not math.isfinite(loss):
                 raise NonFiniteLossError(
                     f"the loss is {loss} at step {self.global_step + 1}: {first_non_finite(self.model, x, dropout)}; "
                     "a smaller learning rate often helps"
                 )
             share = len(target) / images
-            mean += share * loss
+            mean = mean + share * loss
             self.fast_model.backward(self.criterion.backward(share))
         if self.clip_norm is not None:
             clip_grad_norm_(self.model.parameters(), self.clip_norm)
@@ -224,11 +234,13 @@ class Trainer:
         """The steps of the epoch that are still to be done."""
         start = time.perf_counter() - self.seconds
         for group in _groups(self._on_device(batches), self.accumulate):
-            loss = self.train_step(group)
+            loss = self._step_within_memory(group)
             self.step += 1
             self.global_step += 1
             images = sum(len(target) for _, target in group)
             self.total_loss, self.images = self.total_loss + loss * images, self.images + images
+            if self.global_step % LOG_EVERY == 0 or self.step == self.steps_per_epoch:
+                self._check_total_loss()
             self.seconds = time.perf_counter() - start
             self._tell("on_step_end", loss)
             self._report(loss, eval_every, eval_batches)
@@ -238,7 +250,43 @@ class Trainer:
                 if pending:
                     pending.raise_()
 
-    def _report(self, loss: float, eval_every: int | None, eval_batches: Batches | None) -> None:
+    def _step_within_memory(self, group: Sequence[tuple[Array, Array]]) -> float | Array:
+        """train_step; if the GPU's memory does not suffice, the error says for what batch it would."""
+        try:
+            return self.train_step(group)
+        except MemoryError as error:
+            problem = str(error)
+            if array_module(group[0][0]) is numpy:
+                raise
+        # Out here the error is gone, and with it the arrays of the step that failed.
+        size, fits = len(group[0][1]), self._largest_that_fits(*group[0])
+        advice = f"a batch of {fits} fits" if fits else "not even a batch of 1 fits"
+        raise MemoryError(f"a batch of {size} does not fit into the GPU's memory ({problem}); {advice}")
+
+    def _largest_that_fits(self, x: Array, target: Array) -> int:
+        """The largest half, quarter, … of the batch whose forward and backward pass have memory enough; 0 if none."""
+        size = len(target) // 2
+        while size:
+            self.optimizer.zero_grad()
+            array_module(x).get_default_memory_pool().free_all_blocks()
+            try:
+                self.criterion(self.fast_model(x[:size]), target[:size])
+                self.fast_model.backward(self.criterion.backward())
+                return size
+            except MemoryError:
+                size //= 2
+        return 0
+
+    def _check_total_loss(self) -> None:
+        """A loss that was not finite shows in the sum of all; on the CPU train_step has looked at each."""
+        self.total_loss = float(self.total_loss)
+        if not math.isfinite(self.total_loss):
+            raise NonFiniteLossError(
+                f"the loss is {self.total_loss} at step {self.global_step}, or became so within the {LOG_EVERY} steps "
+                "before; on the CPU the message says in which layer; a smaller learning rate often helps"
+            )
+
+    def _report(self, loss: float | Array, eval_every: int | None, eval_batches: Batches | None) -> None:
         """Measure and note, where it is time to."""
         result = None
         if eval_every and eval_batches is not None and self.step % eval_every == 0:
@@ -309,7 +357,7 @@ class Trainer:
             getattr(callback, event)(self, *values)
 
     def _on_device(self, batches: Batches) -> Iterator[tuple[Array, Array]]:
-        """The batches where the model's parameters are."""
+        """The batches where the model's parameters are; those of a DataLoader with this device are there already."""
         parameter = next(iter(self.model.parameters()), None)
         if parameter is None or array_module(parameter.data).__name__ == "numpy":
             yield from batches

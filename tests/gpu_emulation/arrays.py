@@ -9,6 +9,7 @@ import operator
 
 import numpy as np
 
+from gpu_emulation import device as _cuda
 from gpu_emulation.memory import Block, counters, synchronize
 
 SCALARS = (bool, int, float, complex, np.generic)
@@ -64,6 +65,10 @@ class ndarray:
     T = property(lambda self: _view(self, self._memory.T))
 
     # To the host. The implicit way is refused; the explicit ones wait.
+    @property
+    def device(self):
+        return _cuda.Device(0)
+
     def __array__(self, dtype=None, copy=None):
         raise TypeError(
             "Implicit conversion to a NumPy array is not allowed. "

@@ -5,6 +5,8 @@ from types import SimpleNamespace
 
 from gpu_emulation.memory import MemoryPool, OutOfMemoryError, pool, synchronize
 
+MEMORY = 16 << 30  # bytes of the device
+
 
 class CUDARuntimeError(RuntimeError):
     """Stands for cupy.cuda.runtime.CUDARuntimeError."""
@@ -30,7 +32,10 @@ class Device:
     def synchronize(self):
         synchronize("Device.synchronize()")
 
-    mem_info = property(lambda self: (pool.get_limit() - pool.used_bytes(), pool.get_limit()))
+    @property
+    def mem_info(self) -> tuple[int, int]:
+        total = pool.get_limit() or MEMORY
+        return total - pool.used_bytes(), total
 
 
 class Stream:
@@ -116,7 +121,7 @@ def getDeviceProperties(device):
         "major": 7,
         "minor": 5,
         "multiProcessorCount": 1,
-        "totalGlobalMem": pool.get_limit(),
+        "totalGlobalMem": Device().mem_info[1],
     }
 
 
