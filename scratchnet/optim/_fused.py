@@ -1,13 +1,15 @@
 """A step of many Parameters in one compiled pass, where that is the same thing as the textbook's function on each.
 
-It is on the numba rung, for the optimizers of this package as they are: who replaces `update` or `update_parameter`
-gets what he wrote. And it is for Parameters whose arrays a compiled loop can take, see `fits`.
+It is on the numba and the cuda rung, for the optimizers of this package as they are: who replaces `update` or
+`update_parameter` gets what he wrote. And it is for Parameters whose arrays a compiled loop can take, see `fits`.
 """
 
 from collections.abc import Callable
+from importlib import import_module
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
+import numpy
 from numpy.lib.array_utils import byte_bounds
 
 from scratchnet import backend
@@ -19,10 +21,10 @@ if TYPE_CHECKING:
 
 def update(optimizer: "Optimizer", params: list[Any], group: dict[str, Any]) -> list[Any]:
     """Update those of the group's Parameters that the compiled pass takes. → the others, which are as they were."""
-    kernel = _kernel(optimizer.update, params)
+    kernels = _kernels(optimizer.update, params)
+    kernel = getattr(kernels, optimizer.update.__name__, None) if kernels and optimizer.update else None
     if kernel is None:
         return params
-    from scratchnet.kernels.cpu.optim import fits
 
     # A column for each argument of `update`. At its first step a Parameter has no state; the textbook's way makes it.
     states = [optimizer.state.get(param, {}) for param in params]
@@ -33,7 +35,7 @@ def update(optimizer: "Optimizer", params: list[Any], group: dict[str, Any]) -> 
     rows: list[tuple[Any, ...]] = []
     others: list[Any] = []
     for param, row in zip(params, zip(*columns, strict=True), strict=True):
-        if fits(row):
+        if kernels.fits(row):
             chosen.append(param)
             rows.append(row)
         else:
@@ -52,15 +54,12 @@ def update(optimizer: "Optimizer", params: list[Any], group: dict[str, Any]) -> 
     return others
 
 
-def _kernel(update: Callable[..., None] | None, params: list[Any]) -> Callable[..., None] | None:
-    """The compiled pass that stands for a textbook function: that of the same name."""
+def _kernels(update: Callable[..., None] | None, params: list[Any]) -> Any:
+    """The rung's file of compiled passes, each of which stands for the textbook's function of the same name."""
     if update is None or not update.__module__.startswith("scratchnet.optim."):
         return None
-    if not params or backend.rung_for(params[0].data) != "numba":
-        return None
-    from scratchnet.kernels.cpu import optim
-
-    return getattr(optim, update.__name__, None)
+    rung = backend.rung_for(params[0].data) if params else None
+    return import_module(f"{backend.RUNGS[rung].package}.optim") if rung in ("numba", "cuda") else None
 
 
 def _apart(written: list[Array], read: list[Array]) -> bool:
@@ -73,5 +72,7 @@ def _apart(written: list[Array], read: list[Array]) -> bool:
         return False
     if len(owners) == len(written):
         return True
+    if not isinstance(written[0], numpy.ndarray):
+        return False
     spans = sorted(byte_bounds(x) for x in written)  # views of one array, as where all parameters lie in one vector
     return all(before[1] <= after[0] for before, after in pairwise(spans))

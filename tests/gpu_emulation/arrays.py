@@ -6,6 +6,7 @@ through duplicate indices. Whatever gives the host a value of the device is a sy
 
 import builtins
 import operator
+from types import SimpleNamespace
 
 import numpy as np
 
@@ -40,7 +41,7 @@ REDUCTIONS = [
 
 
 class ndarray:
-    __slots__ = ("_block", "_memory")
+    __slots__ = ("_block", "_memory", "base")
     __hash__ = None
     __array_priority__ = 100
 
@@ -51,6 +52,7 @@ class ndarray:
         if kind.kind not in "biufc":
             raise ValueError(f"Unsupported dtype {kind}")
         shape = (shape,) if isinstance(shape, int | np.integer) else tuple(map(operator.index, shape))
+        self.base = None
         self._block = Block(int(np.prod(shape, dtype=np.int64)) * kind.itemsize)
         self._memory = self._block.bytes[self._block.start : self._block.stop].view(kind).reshape(shape)
 
@@ -65,6 +67,10 @@ class ndarray:
     T = property(lambda self: _view(self, self._memory.T))
 
     # To the host. The implicit way is refused; the explicit ones wait.
+    @property
+    def data(self):
+        return SimpleNamespace(ptr=self._memory.ctypes.data)
+
     @property
     def device(self):
         return _cuda.Device(0)
@@ -191,6 +197,7 @@ class ndarray:
 def _view(owner, memory):
     array = object.__new__(ndarray)
     array._memory, array._block = memory, owner._block
+    array.base = owner if owner.base is None else owner.base
     return array
 
 
