@@ -2,10 +2,15 @@
 
 A loss is an array of shape () for reduction "mean" and "sum", and one number per position for "none". Its backward
 function takes dloss of that shape and dtype.
+
+A class index out of range is an error. On a GPU, where looking for one would wait for the device, its loss is NaN.
 """
 
 from typing import Any
 
+import numpy
+
+from scratchnet import backend
 from scratchnet.functional import _check as check
 from scratchnet.functional._call import Saved, backward, forward
 from scratchnet.ops.shape import Array, array_module
@@ -35,9 +40,13 @@ def _check_indices(op: str, target: Any, x: Array, classes: int, unbatched: bool
     expected = () if unbatched else (x.shape[0], *x.shape[2:])
     if target.shape != expected:
         raise ValueError(f"{op}: expected a target of shape {expected} for an input {x.shape}, got {target.shape}")
+    if array_module(target) is not numpy:
+        if backend.rung_on("gpu") == "cuda":
+            return  # to look would be to wait for the device; the kernel makes the loss NaN
+        target = target.get()
     wrong = ((target < 0) | (target >= classes)) & (target != ignore_index)
     if wrong.any():
-        position = tuple(int(i) for i in array_module(target).argwhere(wrong)[0])
+        position = tuple(numpy.argwhere(wrong)[0].tolist())
         raise ValueError(
             f"{op}: expected targets between 0 and {classes - 1}, got {int(target[position])} at position {position}"
         )
