@@ -70,10 +70,10 @@ def pad2d(x: Array, pads: Pads, mode: str = "zeros") -> tuple[Array, Pad2dCache]
     if mode == "zeros":
         return pad_with(x, pads), cache
     left, right, top, bottom = pads
+    rows = source_index(x.shape[2], top, bottom, mode)
+    columns = source_index(x.shape[3], left, right, mode)
     xp = array_module(x)
-    rows = xp.asarray(source_index(x.shape[2], top, bottom, mode))
-    columns = xp.asarray(source_index(x.shape[3], left, right, mode))
-    return x[:, :, rows[:, None], columns], cache
+    return x[:, :, xp.asarray(rows)[:, None], xp.asarray(columns)], cache
 
 
 def pad2d_backward(dy: Array, cache: Pad2dCache) -> Array:

@@ -30,9 +30,11 @@ def batch_norm_relu_pool(
     → (y, the new running_mean, the new running_var), cache. Arguments as batch_norm's.
     """
     (y, *running), cache = norm.batch_norm(x, weight, bias, running_mean, running_var, training, momentum, eps, relu)
-    pooled = None
-    if kind != NO_POOL:
-        y, pooled = (pool.max_pool2d if kind == MAX_POOL else pool.avg_pool2d)(y, 2, 2)
+    pooled: Any = None
+    if kind == MAX_POOL:
+        y, pooled = pool.max_pool2d(y, 2, 2)
+    elif kind == AVG_POOL:
+        y, pooled = pool.avg_pool2d(y, 2, 2)
     return (y, running[0], running[1]), NormPoolCache(cache, pooled)
 
 

@@ -152,7 +152,7 @@ def pad2d(*, input: Shape = (1, 1, 3, 3), pads: Pads = (1, 1, 1, 1), mode: str =
     sources = (
         [source(pad_with, "y[..., top : top + h")]
         if zeros
-        else [source(ops.pad2d, "rows = source_index("), source(ops.pad2d, "return x[:, :, rows")]
+        else [source(ops.pad2d, "rows = source_index("), source(ops.pad2d, "return x[:, :, ")]
     )
     back = (
         [source(ops.pad2d_backward, "return crop(")]
