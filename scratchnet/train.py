@@ -171,7 +171,7 @@ def train(
         clip_norm=recipe.clip_norm,
         ema=recipe.ema,
         early_stopping=EarlyStopping(recipe.patience) if recipe.patience else None,
-        fuse=device.kind == "cpu" and not options.no_fuse,
+        fuse=not options.no_fuse,
         out=folder,
         save_every=options.save_every,
         callbacks=[Reporter(report), *_watchers(options, folder, train_set, test_set, transform)],
@@ -250,7 +250,7 @@ def command(argv: list[str] | None = None) -> None:
     parser.add_argument("--device", default="auto", help="auto, cpu, gpu or gpu:N")
     parser.add_argument("--memory-limit", type=_cli.positive_float, metavar="GIB", help="of the GPU's memory to use")
     parser.add_argument("--rung", choices=list(backend.RUNGS), help="which implementation (default: the fastest)")
-    parser.add_argument("--no-fuse", action="store_true", help="run every layer on its own (default on a GPU)")
+    parser.add_argument("--no-fuse", action="store_true", help="run every layer on its own")
     parser.add_argument("--out", metavar="DIR", help="the run's folder (default: runs/DATASET-MODEL-NUMBER)")
     parser.add_argument("--resume", metavar="PATH", help="continue the run of this folder or checkpoint")
     parser.add_argument("--save-every", type=_cli.positive_int, metavar="STEPS", help="checkpoints within an epoch")

@@ -1,9 +1,9 @@
 """Several layers as one kernel: `scratchnet.fuse(model)`.
 
 A fused model computes what the model computes, with fewer trips to memory: it looks for runs of steps such as
-convolution – ReLU – max pooling in the chains of the model, and hands each run to one function of the numba rung,
-forward and backward. It has no state of its own. Parameters, buffers, mode and dropout counters are the model's, and
-either may be trained, saved or put into evaluation mode in place of the other.
+convolution – ReLU – max pooling in the chains of the model, and hands each run to one function of the numba or the
+cuda rung, forward and backward. It has no state of its own. Parameters, buffers, mode and dropout counters are the
+model's, and either may be trained, saved or put into evaluation mode in place of the other.
 """
 
 import functools
@@ -26,6 +26,8 @@ from scratchnet.nn.parameter import Parameter
 from scratchnet.nn.pool import AvgPool2d, MaxPool2d
 from scratchnet.ops.shape import Array, pair
 
+KERNELS = {rung: backend.RUNGS[rung].package for rung in ("numba", "cuda")}  # the rungs that have fused kernels
+
 
 def fuse(model: Module, input_grad: bool = True) -> Module:
     """The model with fused kernels; it shares everything with the original, and has the same state_dict.
@@ -35,7 +37,7 @@ def fuse(model: Module, input_grad: bool = True) -> Module:
 
     What is fused: Conv2d–ReLU(–MaxPool2d), BatchNorm2d–ReLU(–pooling of 2 × 2) and Linear–ReLU(–Dropout), in any Chain
     or Sequential and inside Residual. A module that writes its own forward stays as it is. Where a fused kernel cannot
-    work (another rung, a GPU, an `override`) the plain layers run instead. Sums are taken in another order, so results
+    work (another rung, an `override`) the plain layers run instead. Sums are taken in another order, so results
     agree to rounding only.
     """
     if not isinstance(model, Module):
@@ -182,19 +184,19 @@ class Block:
             for module, module_cache in zip(reversed(self.modules), reversed(cache), strict=True):
                 dy = module.backward(dy, module_cache)
             return dy if self.wants_dx else None
-        if not isinstance(dy, numpy.ndarray) or dy.dtype != y.dtype or dy.shape != y.shape:
-            got = f"{dy.dtype} {dy.shape}" if isinstance(dy, numpy.ndarray) else type(dy).__name__
+        if not isinstance(dy, type(y)) or dy.dtype != y.dtype or dy.shape != y.shape:
+            got = f"{dy.dtype} {dy.shape}" if isinstance(dy, type(y)) else type(dy).__name__
             raise ValueError(f"{self!r}: backward expected dy as {y.dtype} {y.shape}, got {got}")
         return self.differentiate(dy, cache)
 
     def _fits(self, x: Array) -> bool:
         """Whether the kernel can take x. What is wrong with x, the plain layers say, given an empty batch of it."""
-        if not isinstance(x, numpy.ndarray) or backend.rung_for(x) != "numba" or backend.overridden():
+        if not hasattr(x, "dtype") or backend.rung_for(x) not in KERNELS or backend.overridden():
             return False
         parameters = self._arrays()
-        key = x.shape[1:], x.ndim, x.dtype, *[(p.shape, p.dtype) for p in parameters]
+        key = type(x), x.shape[1:], x.ndim, x.dtype, *[(p.shape, p.dtype) for p in parameters]
         if key not in self._checked:
-            if x.size == 0 or not self.takes(x) or not all(isinstance(p, numpy.ndarray) for p in parameters):
+            if x.size == 0 or not self.takes(x) or not all(isinstance(p, type(x)) for p in parameters):
                 return False
             with no_grad(), backend.use("im2col"):  # the rung that need not be compiled
                 y = x[:0]
@@ -216,9 +218,13 @@ class Block:
 
 
 @functools.cache
-def _kernels(name: str) -> Any:
-    """A file of scratchnet/kernels/cpu, imported when it is first used."""
-    return import_module(f"scratchnet.kernels.cpu.{name}")
+def _file(package: str, name: str) -> Any:
+    return import_module(f"{package}.{name}")
+
+
+def _kernels(name: str, x: Array) -> Any:
+    """The file of kernels for arrays like x, imported when it is first used."""
+    return _file(KERNELS["numba" if isinstance(x, numpy.ndarray) else "cuda"], name)
 
 
 def _data(parameter: Parameter | None) -> Array | None:
@@ -248,18 +254,18 @@ class ConvBlock(Block):
         conv = self.modules[0]
         weight, bias = conv.weight.data, _data(conv.bias)
         if len(self.modules) < 3:
-            return _kernels("conv").conv2d_relu(
+            return _kernels("conv", x).conv2d_relu(
                 x, weight, bias, conv.stride, conv.padding, conv.dilation, conv.groups, relu=len(self.modules) == 2
             )
         pool = self.modules[2]
         windows = pair(pool.kernel_size), pair(pool.stride), pair(pool.padding), pool.ceil_mode
-        return _kernels("conv_pool").conv_relu_max_pool(x, weight, bias, conv.stride, conv.padding, *windows)
+        return _kernels("conv_pool", x).conv_relu_max_pool(x, weight, bias, conv.stride, conv.padding, *windows)
 
     def differentiate(self, dy: Array, cache: Any) -> Array | None:
         if len(self.modules) < 3:
-            dx, dweight, dbias = _kernels("conv").conv2d_backward(dy, cache, self.wants_dx)
+            dx, dweight, dbias = _kernels("conv", dy).conv2d_backward(dy, cache, self.wants_dx)
         else:
-            dx, dweight, dbias = _kernels("conv_pool").conv_relu_max_pool_backward(dy, cache, self.wants_dx)
+            dx, dweight, dbias = _kernels("conv_pool", dy).conv_relu_max_pool_backward(dy, cache, self.wants_dx)
         self.modules[0]._accumulate(dweight, dbias)
         return dx
 
@@ -286,11 +292,11 @@ class LinearBlock(Block):
             dropout = rest[1]
             drop = dropout.p, (dropout.seed, dropout.stream), dropout.calls
             dropout.calls += 1
-        return _kernels("linear").linear_relu_dropout(x, linear.weight.data, _data(linear.bias), bool(rest), drop)
+        return _kernels("linear", x).linear_relu_dropout(x, linear.weight.data, _data(linear.bias), bool(rest), drop)
 
     def differentiate(self, dy: Array, cache: Any) -> Array | None:
         linear = self.modules[0]
-        dx, dweight, dbias = _kernels("linear").linear_relu_dropout_backward(dy, cache, self.wants_dx)
+        dx, dweight, dbias = _kernels("linear", dy).linear_relu_dropout_backward(dy, cache, self.wants_dx)
         linear.weight.accumulate(dweight)
         if linear.bias is not None:
             linear.bias.accumulate(dbias)
@@ -319,7 +325,7 @@ class NormBlock(Block):
 
     def compute(self, x: Array) -> tuple[Array, Any]:
         norm, last = self.modules[0], self.modules[-1]
-        kernels = _kernels("norm_pool")
+        kernels = _kernels("norm_pool", x)
         pool = {MaxPool2d: kernels.MAX_POOL, AvgPool2d: kernels.AVG_POOL}.get(type(last), kernels.NO_POOL)
         relu = type(self.modules[1]) is ReLU
         running, options, moving = norm.statistics()
@@ -331,7 +337,7 @@ class NormBlock(Block):
         return y, cache
 
     def differentiate(self, dy: Array, cache: Any) -> Array | None:
-        dx, dweight, dbias = _kernels("norm_pool").batch_norm_relu_pool_backward(dy, cache)
+        dx, dweight, dbias = _kernels("norm_pool", dy).batch_norm_relu_pool_backward(dy, cache)
         self.modules[0].accumulate(dweight, dbias)
         return dx
 

@@ -217,9 +217,11 @@ def _scalar(where: str, value, parameter: _Parameter) -> np.ndarray:
     wanted = parameter.dtype
     passed = {int: np.int64, float: np.float64, bool: np.bool_}.get(type(value), type(value))  # as CuPy passes it
     if wanted.kind == "V":
-        if not isinstance(value, np.void) or value.dtype.itemsize != wanted.itemsize:
+        one = isinstance(value, np.ndarray) and value.size == 1 and value.dtype.names
+        if not one or value.dtype.itemsize != wanted.itemsize:
             raise TypeError(
-                f"{where}: expected a NumPy structure of {wanted.itemsize} bytes, got {type(value).__name__}"
+                f"{where}: expected a structured NumPy array of one element and {wanted.itemsize} bytes, "
+                f"got {type(value).__name__}"
             )
     elif not (isinstance(passed, type) and issubclass(passed, np.generic)) or np.dtype(passed) != wanted:
         raise TypeError(

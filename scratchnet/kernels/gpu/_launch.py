@@ -20,8 +20,9 @@ REAL = {"float32": "float", "float64": "double"}
 OPTIONS = ("--std=c++17", f"-I{FOLDER}")
 INT_MAX = 2**31 - 1
 
-# file → the options, beside REAL, of each variant that is launched: (),  unless listed here
-VARIANTS: dict[str, list[tuple[str, ...]]] = {}
+# file → the options, beside REAL, of each variant that is launched; a file that is not listed has one, without any
+FEW_CHANNELS, MANY_CHANNELS = ("-DROWS=1",), ("-DROWS=4",)
+VARIANTS: dict[str, list[tuple[str, ...]]] = {"conv.cu": [FEW_CHANNELS, MANY_CHANNELS]}
 
 
 class KernelCompileError(RuntimeError):
@@ -62,8 +63,9 @@ def launch(
     Args:
         dtype: float32 or float64: what REAL stands for.
         grid, block: numbers of blocks, and of threads in each. An empty grid launches nothing.
-        args: contiguous arrays, None for a null pointer, int for `int`, float for REAL, bool for `bool`, and numpy
-            scalars for anything else (`numpy.int64(n)` for Index).
+        args: contiguous arrays, None for a null pointer, int for `int`, float for REAL, bool for `bool`, numpy
+            scalars for any other number (`numpy.int64(n)` for Index), a structured numpy array of one element for a
+            struct.
         options: of the compiler, beside REAL: one of the file's VARIANTS.
         shared: bytes of dynamic shared memory.
     """
