@@ -8,7 +8,9 @@ import argparse
 import math
 import os
 import sys
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from scratchnet.backend import DeviceError
 
@@ -39,6 +41,14 @@ def _fail(error: object, code: int) -> int:
     return code
 
 
+@contextmanager
+def tutorials_dropout2d() -> Iterator[None]:
+    """No warning that Dropout2d gets a 2-D input: system C's does, as the tutorial's."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*dropout2d")
+        yield
+
+
 def positive_int(text: str) -> int:
     return _number(int, text, "a whole number ≥ 1", lambda value: value >= 1)
 
@@ -57,6 +67,10 @@ def non_negative_float(text: str) -> float:
 
 def share(text: str) -> float:
     return _number(float, text, "a number between 0 and 1", lambda value: 0 <= value <= 1)
+
+
+def fraction(text: str) -> float:
+    return _number(float, text, "a number between 0 and 1, neither of them", lambda value: 0 < value < 1)
 
 
 def _number(kind: Callable, text: str, expected: str, valid: Callable):

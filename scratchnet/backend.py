@@ -36,6 +36,7 @@ RUNGS = {
     "numba": Rung("scratchnet.kernels.cpu", ("cpu",)),
     "cuda": Rung("scratchnet.kernels.gpu", ("gpu",)),
 }
+CPU_RUNGS = [name for name, rung in RUNGS.items() if "cpu" in rung.devices]
 FASTEST = {"cpu": "numba", "gpu": "cuda"}
 
 # op → the file that holds it, on every rung

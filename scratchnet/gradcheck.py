@@ -8,25 +8,12 @@ import argparse
 import json
 import math
 import sys
-import warnings
 from typing import Any
 
 from scratchnet import _cli, backend
 from scratchnet.study import gradcheck
 from scratchnet.study.gradcheck import GradcheckReport, TensorCheck
 from scratchnet.study.opened import open_model, random_batch
-
-CPU_RUNGS = [name for name, rung in backend.RUNGS.items() if "cpu" in rung.devices]
-
-
-def tolerance(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0 < value < 1:
-        raise argparse.ArgumentTypeError(f"expected a number between 0 and 1, got {text!r}")
-    return value
 
 
 def command(argv: list[str] | None = None) -> int:
@@ -40,16 +27,15 @@ def command(argv: list[str] | None = None) -> int:
     parser.add_argument("--eval", action="store_true", help="in evaluation mode (default: training)")
     parser.add_argument("--batch-size", type=_cli.positive_int, default=4, help="images of random noise (default: 4)")
     relative = "allowed relative deviation (default: 1e-7)"
-    parser.add_argument("--tolerance", "--tol", dest="tol", type=tolerance, default=1e-7, help=relative)
+    parser.add_argument("--tolerance", "--tol", dest="tol", type=_cli.fraction, default=1e-7, help=relative)
     parser.add_argument("--seed", type=_cli.non_negative_int, default=0, help="of weights, images and directions")
-    parser.add_argument("--rung", choices=CPU_RUNGS, default="im2col", help="default: im2col, the textbook")
+    parser.add_argument("--rung", choices=backend.CPU_RUNGS, default="im2col", help="default: im2col, the textbook")
     parser.add_argument("--json", action="store_true", help="the table for programs")
     options = parser.parse_args(argv)
     opened = open_model(options.model_of, options.model, options.seed, "float64")
     opened.model.train(not options.eval)
     x = random_batch(opened.image_shape, options.batch_size, options.seed, "float64")
-    with backend.use(options.rung), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "dropout2d")  # system C's Dropout2d on a 2-D input is the tutorial's
+    with backend.use(options.rung), _cli.tutorials_dropout2d():
         report = gradcheck(
             opened.model, x, mode="elements" if options.exhaustive else "directions",
             directions=options.directions, tol=options.tol, seed=options.seed,

@@ -23,7 +23,7 @@ def command(argv: list[str] | None = None) -> None:
     )
     parser.add_argument("op", choices=list(OPS), metavar="OP", help=", ".join(OPS))
     parser.add_argument(
-        "--rungs", default=",".join(backend.RUNGS), help="in this order, comma-separated (default: %(default)s)"
+        "--rungs", default=",".join(backend.CPU_RUNGS), help="in this order, comma-separated (default: %(default)s)"
     )
     parser.add_argument("--no-torch", action="store_true", help="leave PyTorch out")
     parser.add_argument("--threads", type=_cli.positive_int, default=1, help="default: 1")
@@ -44,8 +44,8 @@ def command(argv: list[str] | None = None) -> None:
     try:
         sizes_of(options.op, changes)
         for rung in rungs:
-            if "cpu" not in backend.RUNGS.get(rung, backend.Rung("", ())).devices:
-                raise ValueError(f"rungs: expected some of {', '.join(backend.RUNGS)}, got {rung!r}")
+            if rung not in backend.CPU_RUNGS:
+                raise ValueError(f"rungs: expected some of {', '.join(backend.CPU_RUNGS)}, got {rung!r}")
     except ValueError as error:
         raise _cli.UsageError(error) from None
     result = ladder(options.op, changes, rungs, options.dtype, options.threads, options.seconds, not options.no_torch)

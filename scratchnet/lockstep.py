@@ -8,7 +8,6 @@ import argparse
 import json
 import math
 import sys
-import warnings
 from collections.abc import Iterator
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -34,7 +33,6 @@ TOLERANCE: dict[str, float | dict[str, float]] = {
         "gradient": 1e-3,
     },
 }
-CPU_RUNGS = [name for name, rung in backend.RUNGS.items() if "cpu" in rung.devices]
 
 
 def command(argv: list[str] | None = None) -> int:
@@ -48,7 +46,7 @@ def command(argv: list[str] | None = None) -> int:
     parser.add_argument("--lr", type=_cli.positive_float, help="default: the recipe's")
     parser.add_argument("--dtype", choices=list(TOLERANCE), default="float64", help="default: float64")
     parser.add_argument("--tolerance", type=_cli.positive_float, help="default: 1e-9; float32: 1e-5 to 1e-3 by kind")
-    parser.add_argument("--rung", choices=CPU_RUNGS, default="im2col", help="default: im2col, the textbook")
+    parser.add_argument("--rung", choices=backend.CPU_RUNGS, default="im2col", help="default: im2col, the textbook")
     parser.add_argument("--fuse", action="store_true", help="ours fused; nothing between its layers is compared")
     parser.add_argument("--seed", type=_cli.non_negative_int, default=0, help="of weights and images (default: 0)")
     parser.add_argument("--json", action="store_true", help="every tensor's largest difference, for programs")
@@ -90,8 +88,7 @@ def _run(recipe: recipes.Recipe, options: argparse.Namespace) -> "Agreement":
         torch_optimizer = torch.optim.SGD(theirs.parameters(), **momentum, **rest)
     batches = _batches(recipe, options.batch_size or recipe.batch_size, options.steps, options.dtype, noise)
     tolerance = options.tolerance or TOLERANCE[options.dtype]
-    with backend.use(options.rung), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", ".*dropout2d")  # system C's Dropout2d on a 2-D input is the tutorial's
+    with backend.use(options.rung), _cli.tutorials_dropout2d():
         model = fuse(ours) if options.fuse else ours
         return lockstep(model, theirs, optimizer, torch_optimizer, batches, tolerance, not options.fuse)
 

@@ -31,7 +31,7 @@ def command(argv: list[str] | None = None) -> None:
     parser.add_argument("--lr", type=_cli.non_negative_float, default=0.1, help="learning rate (default: 0.1)")
     parser.add_argument("--image", choices=study.IMAGES, default="digit", help="a drawn 7, or noise (default: digit)")
     parser.add_argument("--digits", type=_digits, default=4, help="decimals, 1 to 10 (default: 4)")
-    parser.add_argument("--rung", choices=list(backend.RUNGS), help="which implementation (default: the fastest)")
+    parser.add_argument("--rung", choices=backend.CPU_RUNGS, help="which implementation (default: the fastest)")
     parser.add_argument("--json", action="store_true", help="print every array by name, for programs")
     options = parser.parse_args(argv)
     with backend.use(options.rung) if options.rung else contextlib.nullcontext():

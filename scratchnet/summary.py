@@ -2,7 +2,6 @@
 
 import argparse
 import sys
-import warnings
 
 from scratchnet import _cli, models, nn, recipes
 
@@ -18,8 +17,7 @@ def command(argv: list[str] | None = None) -> None:
         model = models.build(options.family, name, rng=0)
     except ValueError as error:
         raise _cli.UsageError(error) from None
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "dropout2d")  # system C's Dropout2d on a 2-D input is the tutorial's
+    with _cli.tutorials_dropout2d():
         print(nn.summary(model, (options.batch_size, *recipes.IMAGES[options.family])))
 
 

@@ -8,7 +8,6 @@ network untrained.
 import argparse
 import json
 import sys
-import warnings
 
 from scratchnet import _cli, backend
 from scratchnet.study.opened import open_model
@@ -41,7 +40,7 @@ def command(argv: list[str] | None = None) -> int:
     parser.add_argument("--model", help="which network of the dataset")
     parser.add_argument("--seed", type=_cli.non_negative_int, default=0, help="of an untrained network (default: 0)")
     parser.add_argument("--dtype", choices=["float32", "float64"], default="float64", help="default: float64")
-    parser.add_argument("--rung", choices=list(backend.RUNGS), default="im2col", help="default: im2col, the textbook")
+    parser.add_argument("--rung", choices=backend.CPU_RUNGS, default="im2col", help="default: im2col, the textbook")
     parser.add_argument("--data-dir", metavar="DIR", help="where datasets lie, in torchvision's layout")
     parser.add_argument("--json", action="store_true", help="every term, for programs")
     options = parser.parse_args(argv)
@@ -49,8 +48,7 @@ def command(argv: list[str] | None = None) -> int:
     x, target = opened.images(options.split, options.image, options.data_dir)
     opened.model.train(options.train)
     tensor = options.tensor or next(name for name, _ in opened.model.named_parameters())
-    with backend.use(options.rung), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "dropout2d")  # system C's Dropout2d on a 2-D input is the tutorial's
+    with backend.use(options.rung), _cli.tutorials_dropout2d():
         try:
             result = trace(opened.model, x, target, tensor, options.index)
         except (ValueError, UnknownLayer) as error:

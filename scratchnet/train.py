@@ -5,7 +5,6 @@ import dataclasses
 import os
 import shlex
 import sys
-import warnings
 from typing import Any
 
 from scratchnet import _cli, backend, datasets, models, nn, recipes
@@ -278,8 +277,7 @@ def command(argv: list[str] | None = None) -> None:
     if options.threads:
         set_num_threads(options.threads)
     rung = options.rung or backend.rung_on(device.kind)
-    with backend.use(rung), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "dropout2d")  # system C's Dropout2d on a 2-D input is the tutorial's
+    with backend.use(rung), _cli.tutorials_dropout2d():
         folder = _folder(recipe, options, resume)
         try:
             train(recipe, options, device, folder, resume)

@@ -3,7 +3,6 @@
 import argparse
 import sys
 import time
-import warnings
 from collections.abc import Iterator
 
 import numpy
@@ -77,8 +76,7 @@ def warm_up(dtype: str) -> None:
     # Small work is not worth a second thread, and its code would not be compiled: here it is.
     grain, _compile.GRAIN = _compile.GRAIN, 1
     try:
-        with scratchnet.use("numba"), warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "dropout2d")  # system C's Dropout2d on a 2-D input is the tutorial's
+        with scratchnet.use("numba"), _cli.tutorials_dropout2d():
             run_everything(dtype)
     finally:
         _compile.GRAIN = grain

@@ -27,22 +27,6 @@ def _no_data_root(monkeypatch, tmp_path):
 
 
 @pytest.fixture
-def run(capsys):
-    """run("list", …) → exit code, standard output, standard error"""
-
-    def run(*argv):
-        try:
-            code = scratchnet.data.main([str(argument) for argument in argv])
-        except SystemExit as stop:  # argparse
-            code = stop.code
-        captured = capsys.readouterr()
-        assert "Traceback" not in captured.err
-        return code, captured.out, captured.err
-
-    return run
-
-
-@pytest.fixture
 def kmnist(monkeypatch, tmp_path):
     """A small KMNIST at a mirror on this machine."""
     write_idx_dataset(tmp_path / "original")

@@ -4,26 +4,9 @@ import json
 
 import pytest
 
-import scratchnet.exercise
 from scratchnet.study.exercises import EXERCISES
 
 NUMBER = next(n for n, exercise in enumerate(EXERCISES, 1) if exercise.module == "col2im")
-
-
-@pytest.fixture
-def run(capsys):
-    """run("show", 3) → exit code, standard output, standard error"""
-
-    def run(*argv):
-        try:
-            code = scratchnet.exercise.main([str(argument) for argument in argv])
-        except SystemExit as stop:  # argparse
-            code = stop.code
-        captured = capsys.readouterr()
-        assert "Traceback" not in captured.err
-        return code, captured.out, captured.err
-
-    return run
 
 
 def test_list(run):

@@ -6,25 +6,7 @@ import sys
 
 import pytest
 
-import scratchnet.explain as command
 from scratchnet.study import explain as study
-
-
-@pytest.fixture
-def run(capsys):
-    """run("conv2d", …) → exit code, standard output, standard error"""
-
-    def run(*argv):
-        try:
-            code = command.main([str(argument) for argument in argv])
-        except SystemExit as stop:  # --help
-            code = stop.code
-        captured = capsys.readouterr()
-        assert "Traceback" not in captured.err
-        return code, captured.out, captured.err
-
-    return run
-
 
 # options that are 0 or False where the default is not, and the other way round
 CHANGED = [

@@ -8,22 +8,6 @@ import scratchnet.gradcheck
 from scratchnet import backend, ops
 
 
-@pytest.fixture
-def run(capsys):
-    """run("mnist", …) → exit code, standard output, standard error"""
-
-    def run(*argv):
-        try:
-            code = scratchnet.gradcheck.main([str(argument) for argument in argv])
-        except SystemExit as stop:  # argparse
-            code = stop.code
-        captured = capsys.readouterr()
-        assert "Traceback" not in captured.err
-        return code, captured.out, captured.err
-
-    return run
-
-
 @pytest.mark.parametrize("model", [("mnist",), ("mnist", "--model", "dropout"), ("mnist", "--rung", "numba", "--eval")])
 def test_right_gradients_pass(run, model):
     code, out, err = run(*model, "--batch-size", "2", "--directions", "2")

@@ -8,7 +8,6 @@ import sys
 import numpy as np
 import pytest
 
-import scratchnet.ladder
 from scratchnet import backend, functional
 from scratchnet.study import ladder as study
 from scratchnet.study._ladder_cases import OPS, make_case, reduced, sizes_of
@@ -18,22 +17,6 @@ SMALL = {
     "out_features": 4, "features": 3, "classes": 3,
 }  # fmt: skip
 TEXTBOOK = ("--rungs", "im2col", "--seconds", "0.001")
-
-
-@pytest.fixture
-def run(capsys):
-    """run("conv2d", …) → exit code, standard output, standard error"""
-
-    def run(*argv):
-        try:
-            code = scratchnet.ladder.main([str(argument) for argument in argv])
-        except SystemExit as stop:  # argparse
-            code = stop.code
-        captured = capsys.readouterr()
-        assert "Traceback" not in captured.err
-        return code, captured.out, captured.err
-
-    return run
 
 
 def small(op):

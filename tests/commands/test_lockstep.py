@@ -11,23 +11,6 @@ import scratchnet.lockstep
 from scratchnet import backend, ops
 from scratchnet.study.museum import EXHIBITS
 
-
-@pytest.fixture
-def run(capsys):
-    """run("mnist", …) → exit code, standard output, standard error"""
-
-    def run(*argv):
-        try:
-            code = scratchnet.lockstep.main([str(argument) for argument in argv])
-        except SystemExit as stop:  # argparse
-            code = stop.code
-        captured = capsys.readouterr()
-        assert "Traceback" not in captured.err
-        return code, captured.out, captured.err
-
-    return run
-
-
 NETWORKS = [(family, model) for family, of in scratchnet.models.MODELS.items() for model in of]
 
 

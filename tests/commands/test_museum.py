@@ -4,25 +4,19 @@ import json
 
 import pytest
 
-import scratchnet.museum
 from scratchnet.study.museum import EXHIBITS, quiz
 
 
 @pytest.fixture
-def run(capsys):
-    """run("show", …) → exit code, standard output, standard error"""
+def run(run):
+    """run("show", …) → exit code, standard output, standard error; the text fits a terminal"""
 
-    def run(*argv):
-        try:
-            code = scratchnet.museum.main([str(argument) for argument in argv])
-        except SystemExit as stop:  # argparse
-            code = stop.code
-        captured = capsys.readouterr()
-        assert "Traceback" not in captured.err
-        assert all(len(line) <= 100 for line in captured.out.splitlines() if not line.startswith((" ", "{", "[", '"')))
-        return code, captured.out, captured.err
+    def run_and_look(*argv):
+        code, out, err = run(*argv)
+        assert all(len(line) <= 100 for line in out.splitlines() if not line.startswith((" ", "{", "[", '"')))
+        return code, out, err
 
-    return run
+    return run_and_look
 
 
 def seed_of(name):

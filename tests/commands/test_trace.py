@@ -6,29 +6,11 @@ import math
 import pytest
 from trained_runs import train
 
-import scratchnet.trace
-
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
     folder = tmp_path_factory.mktemp("trace") / "run"
     return train(folder, "mnist", "--limit-batches", "2", "--eval-limit", "10", "--epochs", "1")
-
-
-@pytest.fixture
-def run(capsys):
-    """run("mnist", …) → exit code, standard output, standard error"""
-
-    def run(*argv):
-        try:
-            code = scratchnet.trace.main([str(argument) for argument in argv])
-        except SystemExit as stop:  # argparse
-            code = stop.code
-        captured = capsys.readouterr()
-        assert "Traceback" not in captured.err
-        return code, captured.out, captured.err
-
-    return run
 
 
 @pytest.mark.parametrize("what", [("--tensor", "conv1.0.weight", "--index", "3,0,2,2"), ("--tensor", "input"), ()])

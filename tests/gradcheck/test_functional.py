@@ -8,10 +8,9 @@ import pytest
 
 import scratchnet
 from scratchnet import functional as F
-from scratchnet.backend import FILES, RUNGS
+from scratchnet.backend import CPU_RUNGS, FILES
 from scratchnet.study import gradcheck
 
-CPU_RUNGS = [name for name, rung in RUNGS.items() if "cpu" in rung.devices]
 CASES = {}
 
 

@@ -5,10 +5,9 @@ import pytest
 
 import scratchnet
 from scratchnet import nn
-from scratchnet.backend import RUNGS
+from scratchnet.backend import CPU_RUNGS
 from scratchnet.study import gradcheck
 
-CPU_RUNGS = [name for name, rung in RUNGS.items() if "cpu" in rung.devices]
 INDICES = np.array([0, 2, 1, 2])
 
 

@@ -5,9 +5,7 @@ import pytest
 import scratchnet
 
 
-@pytest.fixture(
-    autouse=True, scope="module", params=[n for n, r in scratchnet.backend.RUNGS.items() if "cpu" in r.devices]
-)
+@pytest.fixture(autouse=True, scope="module", params=scratchnet.backend.CPU_RUNGS)
 def rung(request):
     with scratchnet.use(request.param):
         yield request.param
