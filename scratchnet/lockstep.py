@@ -5,6 +5,7 @@ differ by more than the tolerance (exit code 1), or says how long the two agreed
 """
 
 import argparse
+import dataclasses
 import json
 import math
 import sys
@@ -70,22 +71,14 @@ def _run(recipe: recipes.Recipe, options: argparse.Namespace) -> "Agreement":
     from scratchnet.study.lockstep import lockstep
 
     share_masks = import_module("torch_ref.masks").share_masks
-    twins = import_module("torch_ref.models").MODELS
+    twins, torch_train = import_module("torch_ref.models").MODELS, import_module("torch_ref.train")
+    recipe = dataclasses.replace(recipe, lr=options.lr or recipe.lr)
     numbers, noise = seed_streams(options.seed)
     ours: nn.Module = models.build(recipe.family, recipe.model, rng=numbers).to(float_dtype(options.dtype))
     theirs = twins[recipe.family][recipe.model]().to(getattr(torch, options.dtype))
     theirs.load_state_dict({name: torch.from_numpy(value.copy()) for name, value in ours.state_dict().items()})
     share_masks(ours, theirs)
-    lr = options.lr or recipe.lr
-    optimizer = make_optimizer(recipe, ours)
-    for group in optimizer.param_groups:
-        group["lr"] = lr
-    rest: dict[str, Any] = {"lr": lr, "weight_decay": recipe.weight_decay}
-    if recipe.optimizer == "adam":
-        torch_optimizer: Any = torch.optim.Adam(theirs.parameters(), **rest)
-    else:
-        momentum: dict[str, Any] = {"momentum": recipe.momentum, "nesterov": recipe.nesterov}
-        torch_optimizer = torch.optim.SGD(theirs.parameters(), **momentum, **rest)
+    optimizer, torch_optimizer = make_optimizer(recipe, ours), torch_train.make_optimizer(recipe, theirs)
     batches = _batches(recipe, options.batch_size or recipe.batch_size, options.steps, options.dtype, noise)
     tolerance = options.tolerance or TOLERANCE[options.dtype]
     with backend.use(options.rung), _cli.tutorials_dropout2d():

@@ -8,6 +8,7 @@ turn an element of an activation's gradient, with terms of its own, and so on up
 target starts it all. `trace` lists the terms of the first sum, and follows the largest one from sum to sum.
 """
 
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -52,7 +53,7 @@ class Element:
     parts: tuple[Part, ...] = ()
     note: str = ""
 
-    @property
+    @functools.cached_property
     def values(self) -> Array:
         return numpy.concatenate([part.terms.values for part in self.parts] or [numpy.empty(0)])
 
@@ -60,12 +61,12 @@ class Element:
     def count(self) -> int:
         return len(self.values)
 
-    @property
+    @functools.cached_property
     def total(self) -> float:
         """The sum of the terms, rounded once."""
         return _sum(self.values)
 
-    @property
+    @functools.cached_property
     def absolute(self) -> float:
         """Σ |term|: what the sum would be if nothing cancelled."""
         return _sum(abs(self.values))

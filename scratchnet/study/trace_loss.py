@@ -27,10 +27,6 @@ def _spread(use: Use, position: Index, count: float) -> tuple[Array, Array, tupl
     return there, dy_at(use, there), factors
 
 
-def _repeat(array: Array, times: int) -> Array:
-    return numpy.repeat(array, times, axis=0)
-
-
 def _weight(use: Use, c: int) -> float:
     return 1.0 if use.module.weight is None else float(use.module.weight[c])
 
@@ -64,9 +60,11 @@ def cross_entropy(use: Use, tensor: str, index: Index) -> Terms:
     there, dloss, factors = _spread(use, (*before, *after), count)
     total = math.fsum(q)
     parts = Factor("p·Σq, −q", numpy.array([float(p[j]) * total, -float(q[j])]))
-    both = tuple(Factor(f.name, _repeat(f.values, 2)) for f in factors)
+    both = tuple(Factor(f.name, numpy.repeat(f.values, 2, axis=0)) for f in factors)
     paths = ["+ p_j" if total == 1 else "+ p_j·Σq", "− q_j"]
-    return Terms(formula, line, _repeat(there, 2), _repeat(dloss, 2), (*both, parts), paths=paths)
+    return Terms(
+        formula, line, numpy.repeat(there, 2, axis=0), numpy.repeat(dloss, 2, axis=0), (*both, parts), paths=paths
+    )
 
 
 @rule(NLLLoss)
