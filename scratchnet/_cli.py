@@ -5,12 +5,14 @@ time; 130 after Ctrl-C. A user's mistake never shows a traceback.
 """
 
 import argparse
+import json
 import math
 import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from scratchnet.backend import DeviceError
 
@@ -39,6 +41,19 @@ def run(command: Callable[[list[str] | None], int | None], argv: list[str] | Non
 def _fail(error: object, code: int) -> int:
     print(f"error: {error}", file=sys.stderr)
     return code
+
+
+def as_json(value: Any) -> str:
+    """One line of JSON, with null for NaN and the infinities, which JSON does not have."""
+    return json.dumps(_without_nan(value), allow_nan=False)
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _without_nan(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 @contextmanager

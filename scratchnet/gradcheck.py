@@ -5,8 +5,6 @@ dataset's name, for its network untrained, a checkpoint or a run folder. Exit co
 """
 
 import argparse
-import json
-import math
 import sys
 from typing import Any
 
@@ -42,7 +40,7 @@ def command(argv: list[str] | None = None) -> int:
         )  # fmt: skip
     mode = "evaluation" if options.eval else "training"
     if options.json:
-        print(json.dumps({"model": opened.title, "mode": mode, "rung": options.rung, **as_json(report)}))
+        print(_cli.as_json({"model": opened.title, "mode": mode, "rung": options.rung, **as_json(report)}))
     else:
         print(f"{opened.title}; {mode} mode, rung {options.rung}\n{report}")
     return 0 if report.ok else 1
@@ -57,20 +55,15 @@ def _tensor(result: TensorCheck) -> dict[str, Any]:
         "name": result.name,
         "shape": list(result.shape),
         "ok": result.ok,
-        "error": result.error if math.isfinite(result.error) else None,
+        "error": result.error,
         "index": list(result.index) if result.index is not None else None,
-        "analytic": _finite(result.analytic),
-        "numeric": _finite(result.numeric),
+        "analytic": result.analytic,
+        "numeric": result.numeric,
         "checked": result.checked,
         "wrong": result.wrong,
         "kinks": result.kinks,
         "note": result.note,
     }
-
-
-def _finite(value: float | None) -> float | None:
-    """None for NaN and inf, which JSON does not have."""
-    return value if value is not None and math.isfinite(value) else None
 
 
 def main(argv: list[str] | None = None) -> int:

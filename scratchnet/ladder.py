@@ -4,7 +4,6 @@ Any of the op's sizes can be changed: an option of the same name, such as --batc
 """
 
 import argparse
-import json
 import sys
 
 from scratchnet import _cli, backend
@@ -55,7 +54,7 @@ def command(argv: list[str] | None = None) -> None:
         plot(result, options.plot)
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="replace")  # a terminal without × shows a ? and no traceback
-    print(json.dumps(result.as_json()) if options.json else result)
+    print(_cli.as_json(result.as_json()) if options.json else result)
 
 
 def main(argv: list[str] | None = None) -> int:

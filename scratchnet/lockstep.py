@@ -6,8 +6,6 @@ differ by more than the tolerance (exit code 1), or says how long the two agreed
 
 import argparse
 import dataclasses
-import json
-import math
 import sys
 from collections.abc import Iterator
 from importlib import import_module
@@ -21,7 +19,7 @@ from scratchnet.ops.shape import Array
 from scratchnet.training.setup import make_optimizer, seed_streams
 
 if TYPE_CHECKING:
-    from scratchnet.study.lockstep import Agreement, Difference
+    from scratchnet.study.lockstep import Agreement
 
 # float32 rounds at 6e-8, and sums of some thousand terms differ by up to 6e-6 between healthy twins, until the input of
 # a ReLU is above 0 in one framework and below it in the other. Only gradients of parameters need more: one that is zero
@@ -61,7 +59,7 @@ def command(argv: list[str] | None = None) -> int:
     except ModuleNotFoundError as error:
         raise RuntimeError(f"lockstep needs PyTorch ({error}): pip install 'scratchnet[torch]'") from None
     title = f"{recipe.family} {recipe.model}, {options.dtype}, rung {options.rung}{', fused' * options.fuse}"
-    print(json.dumps({"model": title, **as_json(agreement)}) if options.json else page(title, agreement))
+    print(_cli.as_json({"model": title, **as_json(agreement)}) if options.json else page(title, agreement))
     return 0 if agreement.ok else 1
 
 
@@ -110,19 +108,13 @@ def _bounds(tolerance: float | dict[str, float]) -> str:
     return " to ".join(f"{value:.0e}" for value in dict.fromkeys((values[0], values[-1])))
 
 
-def _row(difference: "Difference") -> dict[str, Any]:
-    """null for NaN and inf, which JSON does not have."""
-    row = difference._asdict()
-    return row | {"error": row["error"] if math.isfinite(row["error"]) else None}
-
-
 def as_json(agreement: "Agreement") -> dict[str, Any]:
     return {
         "ok": agreement.ok,
         "steps": agreement.steps,
         "tolerance": agreement.tolerance,
-        "first": None if agreement.first is None else _row(agreement.first),
-        "worst": [_row(worst) for worst in agreement.worst.values()],
+        "first": None if agreement.first is None else agreement.first._asdict(),
+        "worst": [worst._asdict() for worst in agreement.worst.values()],
     }
 
 

@@ -2,7 +2,6 @@
 
 import argparse
 import contextlib
-import json
 import math
 import sys
 from typing import NoReturn
@@ -40,7 +39,7 @@ def command(argv: list[str] | None = None) -> None:
         raise RuntimeError(f"the loss after the step is {step.loss_after}: --lr {options.lr:g} is too large")
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="replace")  # a terminal without → shows a ? and no traceback
-    print(json.dumps(step.as_json()) if options.json else page(step, options.digits))
+    print(_cli.as_json(step.as_json()) if options.json else page(step, options.digits))
 
 
 def main(argv: list[str] | None = None) -> int:

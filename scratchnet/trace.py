@@ -6,7 +6,6 @@ network untrained.
 """
 
 import argparse
-import json
 import sys
 
 from scratchnet import _cli, backend
@@ -57,7 +56,7 @@ def command(argv: list[str] | None = None) -> int:
         sys.stdout.reconfigure(errors="replace")  # a terminal without ∂ shows a ? and no traceback
     images = ", ".join(f"{number} (label {label})" for number, label in zip(options.image, target, strict=True))
     if options.json:
-        print(json.dumps({"model": opened.title, "images": options.image, "split": options.split, **as_json(result)}))
+        print(_cli.as_json({"model": opened.title, "images": options.image, "split": options.split, **as_json(result)}))
     else:
         print(f"{opened.title}; {options.split} image {images}\n{page(result, options.top)}")
     return 0 if result.agrees else 1

@@ -6,11 +6,24 @@ import math
 import pytest
 from trained_runs import train
 
+from scratchnet import backend
+
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
     folder = tmp_path_factory.mktemp("trace") / "run"
     return train(folder, "mnist", "--limit-batches", "2", "--eval-limit", "10", "--epochs", "1")
+
+
+def test_json_has_no_nan(run):
+    def nan(dy, cache):
+        return dy * float("nan")
+
+    with backend.override("relu_backward", nan):
+        code, out, _ = run("mnist", "--tensor", "conv1.0.weight", "--index", "3,0,2,2", "--json")
+    way = json.loads(out, parse_constant=pytest.fail)["way"]
+    assert way[0]["gradient"] is None
+    assert code == 0
 
 
 @pytest.mark.parametrize("what", [("--tensor", "conv1.0.weight", "--index", "3,0,2,2"), ("--tensor", "input"), ()])
