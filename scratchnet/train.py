@@ -270,6 +270,8 @@ def command(argv: list[str] | None = None) -> None:
         device = backend.device(options.device)
     except ValueError as error:
         raise _cli.UsageError(error) from None
+    if device.kind == "gpu":
+        device.xp.cuda.Device(device.number).use()  # kernels run on the GPU that is current
     if options.memory_limit:
         if device.kind == "cpu":
             raise _cli.UsageError("--memory-limit: for the memory of a GPU, and this run is on the CPU")

@@ -8,6 +8,7 @@ import pytest
 from scratchnet import backend, train
 from scratchnet.diagnosis import gpu as diagnosis
 from scratchnet.diagnosis.gpu import Driver, why_not
+from scratchnet.kernels.gpu import _launch
 
 CARD = ("NVIDIA X, 80 GiB",)
 
@@ -76,3 +77,20 @@ def test_auto_is_the_gpu_where_there_is_one(gpu):
 def test_an_index_out_of_range(gpu):
     with pytest.raises(backend.DeviceError, match=r"device gpu:3: this machine has 1 GPU; use gpu, which is gpu:0"):
         backend.device("gpu:3")
+
+
+def test_a_kernel_that_does_not_compile_says_so_with_the_compiler_s_words(gpu, monkeypatch, tmp_path):
+    (tmp_path / "broken.cu").write_text('extern "C" __global__ void k(float* x) { x[0] = nothing; }\n')
+    monkeypatch.setattr(_launch, "FOLDER", tmp_path)
+    with pytest.raises(
+        _launch.KernelCompileError, match=r"(?s)broken\.cu does not compile .*nothing.*scratchnet\.doctor"
+    ):
+        _launch.launch("broken", "k", "float32", 1, 1, gpu.zeros(1, "float32"))
+
+
+@pytest.mark.parametrize(
+    ("value", "error"), [(2**31, "a kernel's int cannot hold 2147483648"), (-(2**31), "cannot hold -2147483648")]
+)
+def test_numbers_that_an_int_cannot_hold(gpu, value, error):
+    with pytest.raises(ValueError, match=error):
+        _launch.launch("pool", "max_pool2d", "float32", 1, 1, value)

@@ -2,11 +2,12 @@
 
 import numpy as np
 import pytest
-from parity_cases import CASES, assert_parity, normal
+from parity_cases import CASES, assert_parity, each_array, forward, normal
 
 import scratchnet
 from scratchnet import backend
 from scratchnet import functional as F
+from scratchnet.study import gradcheck
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -61,3 +62,29 @@ def test_the_rung_has_both_functions_of_a_pair(gpu, op):
 
 
 AS_IM2COL = ("flatten",)  # a view: there is nothing to compute
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_gradient_check(gpu, case):
+    """Against finite differences, without torch."""
+    op, inputs, options = CASES[case]
+    if op == "max_pool2d":
+        inputs = [normal(*inputs[0].shape)]  # at ties there is no slope
+    there = [i for i, a in enumerate(inputs) if a is not None]
+    on_device = each_array(gpu.asarray, options)
+
+    def run(*arrays):
+        chosen = dict(zip(there, arrays, strict=True))
+        result, cache = forward(
+            op, [gpu.asarray(chosen[i]) if i in chosen else None for i in range(len(inputs))], on_device
+        )
+        return (result[0] if isinstance(result, tuple) else result).get(), cache
+
+    def back(dy, cache):
+        gradients = getattr(F, f"{op}_backward")(gpu.asarray(np.asarray(dy)), cache)
+        gradients = gradients if isinstance(gradients, tuple) else (gradients,)
+        found = tuple(gradients[i].get() for i in there)
+        return found if len(found) > 1 else found[0]
+
+    report = gradcheck((run, back), *(inputs[i] for i in there))
+    assert report.ok, report
