@@ -270,6 +270,9 @@ def command(argv: list[str] | None = None) -> None:
         device = backend.device(options.device)
     except ValueError as error:
         raise _cli.UsageError(error) from None
+    if options.rung and device.kind not in (places := backend.RUNGS[options.rung].devices):
+        where = " or ".join(places)
+        raise _cli.UsageError(f"--rung {options.rung}: works on the {where}, and this run is on the {device.kind}")
     if device.kind == "gpu":
         device.xp.cuda.Device(device.number).use()  # kernels run on the GPU that is current
     if options.memory_limit:

@@ -65,6 +65,13 @@ def test_without_a_gpu_the_command_ends_at_once(no_gpu, capsys, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+def test_a_rung_of_another_device_is_a_wrong_argument(gpu, capsys):
+    assert train.main(["mnist", "--device", "cpu", "--rung", "cuda"]) == 2
+    assert "--rung cuda: works on the gpu, and this run is on the cpu" in capsys.readouterr().err
+    assert train.main(["mnist", "--device", "gpu", "--rung", "numba"]) == 2
+    assert "--rung numba: works on the cpu, and this run is on the gpu" in capsys.readouterr().err
+
+
 def test_auto_is_the_cpu_then(no_gpu):
     assert backend.device("auto").kind == "cpu"
 
