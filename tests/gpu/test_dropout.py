@@ -6,7 +6,7 @@ import pytest
 
 from scratchnet import functional as F
 from scratchnet.kernels.gpu import dropout as kernels
-from scratchnet.ops.dropout import dropout, dropout_backward, keep_mask
+from scratchnet.ops.dropout import dropout, dropout_backward, keep_mask, philox
 
 
 @pytest.mark.parametrize("p", [0.0, 0.25, 0.5, 0.999, 1.0])
@@ -36,3 +36,9 @@ def test_the_functional_op_takes_it(gpu):
     y, cache = F.dropout(x, 0.5, seed=1)
     assert cache.rung == "cuda"
     assert set(np.unique(y.get())) == {0.0, 2.0}
+
+
+def test_a_number_equal_to_the_threshold_is_kept(checked_gpu):
+    bits = philox((1, 2), 3, 8, np)
+    for k, r in enumerate(bits.tolist()):
+        assert kernels.keep_mask((8,), r / 2**32, (1, 2), 3).get()[k]

@@ -72,3 +72,12 @@ def test_with_relu_and_pooling(checked_gpu, with_relu, kind, training, dtype):
     tolerance = 2e-5 if dtype == "float32" else 1e-12
     for a, b in zip((ours, *moved, *gradients), expected, strict=True):
         np.testing.assert_allclose(a.get(), b, rtol=tolerance, atol=tolerance)
+
+
+def test_relu_at_zero_passes_nothing(checked_gpu):
+    """gamma and beta 0, as some start a residual block: every output is exactly 0."""
+    x, zero = checked_gpu.asarray(normal(3, 2, 4, 4)), checked_gpu.zeros(2)
+    _, cache = norm_pool.batch_norm_relu_pool(x, zero, zero, None, None, True, 0.1, 1e-5, True, norm_pool.NO_POOL)
+    _, dweight, dbias = norm_pool.batch_norm_relu_pool_backward(checked_gpu.ones(x.shape), cache)
+    assert not dweight.get().any()
+    assert not dbias.get().any()
