@@ -39,7 +39,7 @@ class DataLoader:
         limit_batches: end an epoch after so many batches. None is no limit.
         device: a GPU (``scratchnet.backend.device("gpu")``) on which to transform the images and to leave the batches.
             The whole dataset is copied there, as bytes, if it takes no more than half of the free memory; otherwise
-            the bytes of each batch are, from pinned memory, while the GPU works on the batch before. None is the CPU.
+            the bytes of each batch are, through CuPy's pinned memory, and nothing waits for that. None is the CPU.
 
     Shape:
         - x: (N, C, H, W) with N ≤ ``batch_size``; a new C-contiguous floating-point array for every batch

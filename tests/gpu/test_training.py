@@ -6,6 +6,7 @@ import pytest
 
 from scratchnet import backend, datasets, models, nn, recipes, train
 from scratchnet.datasets import ArrayDataset, DataLoader
+from scratchnet.nn.utils import clip_grad_norm_
 from scratchnet.training import Callback, NonFiniteLossError, Trainer
 from scratchnet.training.setup import make_optimizer, make_scheduler, make_transform
 
@@ -135,3 +136,20 @@ def test_the_command_on_a_gpu(gpu, tmp_path, capsys):
     assert "on gpu:0" in out
     assert "test accuracy" in out
     gpu.get_default_memory_pool().set_limit(0)
+
+
+@pytest.mark.parametrize("norm_type", [2.0, 1.0, np.inf])
+def test_clipping_by_the_norm_waits_for_nothing(gpu, norm_type):
+    rng = np.random.default_rng(0)
+    gradients = [rng.standard_normal(shape) for shape in [(3, 4), (5,)]]
+    for limit in (0.5, 1e3):
+        ours, theirs = [], []
+        for place, found in ((gpu.asarray, ours), (np.asarray, theirs)):
+            params = [nn.Parameter(place(np.zeros_like(g))) for g in gradients]
+            for param, gradient in zip(params, gradients, strict=True):
+                param.grad = place(gradient.copy())
+            with gpu_emulation.no_sync():
+                total = clip_grad_norm_(params, limit, norm_type)
+            found += [float(total), *(param.grad for param in params)]
+        for a, b in zip(ours, theirs, strict=True):
+            np.testing.assert_allclose(a if isinstance(a, float) else a.get(), b, rtol=1e-12)

@@ -111,9 +111,13 @@ def test_float32_gradients_are_summed_in_double_precision():
     assert clip_grad_norm_(ours, math.inf) == pytest.approx(math.sqrt(4096**2 + 1e6), rel=1e-12)
 
 
+# Powers of smaller numbers underflow, in one implementation sooner than in the other
+SIZES = st.floats(-1e3, 1e3).map(lambda v: v if abs(v) > 1e-60 else 0.0)
+
+
 @settings(max_examples=60, deadline=None)
 @given(
-    st.lists(st.lists(st.floats(-1e3, 1e3), min_size=1, max_size=4), max_size=4),
+    st.lists(st.lists(SIZES, min_size=1, max_size=4), max_size=4),
     st.floats(0, 1e4),
     st.sampled_from([1.0, 2.0, 4.0, math.inf]),
 )

@@ -6,6 +6,7 @@ file, which gives every number the exact type that the kernel declares.
 """
 
 import functools
+import zlib
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -17,7 +18,10 @@ from scratchnet.ops.shape import Array
 FOLDER = Path(__file__).parent
 THREADS = 256  # of a block, unless a kernel says otherwise: a multiple of the warp's 32, several blocks to a processor
 REAL = {"float32": "float", "float64": "double"}
-OPTIONS = ("--std=c++17", f"-I{FOLDER}")
+# CuPy keeps compiled kernels on disk under their source and options, and does not look into what a source includes: the
+# checksum is there so that no kernel outlives a change of common.cuh.
+COMMON = zlib.crc32((FOLDER / "common.cuh").read_bytes())
+OPTIONS = ("--std=c++17", f"-I{FOLDER}", f"-DCOMMON={COMMON}u")
 INT_MAX = 2**31 - 1
 
 # file → the options, beside REAL, of each variant that is launched; a file that is not listed has one, without any
