@@ -15,6 +15,8 @@ NEEDED = [
     "scratchnet/py.typed",
     "scratchnet/ops/conv.py",
     "scratchnet/kernels/loops/conv.py",
+    "scratchnet/kernels/gpu/conv.cu",
+    "scratchnet/kernels/gpu/common.cuh",
     "scratchnet/train.py",
     "torch_ref/train.py",
     "torch_ref/models/mnist.py",
