@@ -20,3 +20,5 @@ nb_merge_streams = True
 
 html_theme = "furo"
 html_title = "scratchnet"
+html_static_path = ["_static"]
+html_css_files = ["math.css"]
