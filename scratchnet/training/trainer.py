@@ -97,8 +97,8 @@ class Trainer:
         self.about = about or {}
 
         self.epoch, self.step, self.global_step, self.steps_per_epoch = 1, 0, 0, 0
-        self.total_loss: float | Array = 0.0  # of this epoch so far, as are
-        self.images, self.seconds = 0, 0.0
+        self.images, self.seconds = 0, 0.0  # of this epoch so far
+        self.total_loss: float | Array = 0.0  # as well; on a GPU it lies there until it is logged
         self.best: float | None = None  # test accuracy, or −test loss where there are no classes
         self.stopped = False  # by early_stopping
         self.result: Evaluation | None = None  # of the last epoch
