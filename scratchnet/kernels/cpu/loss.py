@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 import numpy
 
-from scratchnet.kernels.cpu._arrays import empty, none, ready
-from scratchnet.kernels.cpu._compile import kernel
+from scratchnet.kernels.cpu._arrays import empty, none, ready, sum_of_parts
+from scratchnet.kernels.cpu._compile import kernel, parts
 from scratchnet.ops import loss as textbook
 from scratchnet.ops.shape import Array
 
@@ -29,9 +29,11 @@ class CrossEntropyCache(NamedTuple):
 
 @kernel
 def _forward(t, threads, logits, target, weight, ignore_index, smoothing, p, losses, sums):
-    """logits (N, C, S), target (N, S) → p (N, C, S), losses (N, S), sums = Σ losses, D; an empty weight is none."""
+    """logits (N, C, S), target (N, S) → p (N, C, S), losses (N, S), sums (threads, 2): each thread's share of Σ losses
+    and of D. An empty weight is none."""
     n, classes, positions = logits.shape
     number = logits.dtype.type
+    sums[t] = 0
     uniform = smoothing / number(classes)
     for k in range(t * n // threads, (t + 1) * n // threads):
         for s in range(positions):
@@ -54,12 +56,8 @@ def _forward(t, threads, logits, target, weight, ignore_index, smoothing, p, los
                 for c in range(classes):
                     loss += uniform * (shift - logits[k, c, s]) * (weight[c] if weight.size else number(1))
             losses[k, s] = loss
-    sums[:] = 0
-    for k in range(n):
-        for s in range(positions):
-            sums[0] += losses[k, s]
-            if target[k, s] != ignore_index:
-                sums[1] += weight[target[k, s]] if weight.size else number(1)
+            sums[t, 0] += losses[k, s]
+            sums[t, 1] += weight[truth] if weight.size else number(1)
 
 
 @kernel
@@ -105,12 +103,13 @@ def cross_entropy(
     indices = ready(target.astype(numpy.int64, copy=False)).reshape(n, positions)
     w = none(logits) if weight is None else ready(weight)
     p = empty((n, classes, positions), logits.dtype)
-    losses, sums = empty(target.shape, logits.dtype), empty((2,), numpy.float64)
-    _forward(
-        40 * logits.size, logits.reshape(p.shape), indices, w, ignore_index, number(label_smoothing), p,
+    threads = parts(40 * logits.size)
+    losses, sums = empty(target.shape, logits.dtype), empty((threads, 2), numpy.float64)
+    _forward.on(
+        threads, logits.reshape(p.shape), indices, w, ignore_index, number(label_smoothing), p,
         losses.reshape(n, positions), sums,
     )  # fmt: skip
-    total, divisor = sums
+    total, divisor = sum_of_parts(sums)
     divisor = divisor if reduction == "mean" else 1.0
     cache = CrossEntropyCache(p, indices, w, ignore_index, label_smoothing, divisor, logits.shape)
     if reduction == "none":
