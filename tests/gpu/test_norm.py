@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from parity_cases import assert_parity, normal
 
+from scratchnet import functional as F
 from scratchnet.kernels.gpu import norm_pool
 from scratchnet.ops import (
     avg_pool2d,
@@ -37,6 +38,29 @@ def test_an_empty_batch(checked_gpu):
     running = {"running_mean": normal(3, seed=3), "running_var": normal(3, seed=4) ** 2}
     inputs = [normal(0, 3, 4, 4), normal(3, seed=1), normal(3, seed=2)]
     assert_parity("batch_norm", inputs, xp=checked_gpu, training=False, **running)
+    x, weight, bias, mean, var = (checked_gpu.asarray(a) for a in (*inputs, *running.values()))
+    (y, *moved), cache = F.batch_norm(x, mean, var, weight, bias, training=True)
+    assert moved[0] is mean  # nothing moves
+    assert moved[1] is var
+    gradients = F.batch_norm_backward(y, cache)
+    assert [g.shape for g in gradients] == [(0, 3, 4, 4), (3,), (3,)]
+    assert not any(g.get().any() for g in gradients)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("training", [True, False])
+def test_not_a_number_stays_in_its_channel(checked_gpu, value, training):
+    x = normal(2, 3, 4, 5)
+    x[1, 2, 0, 3] = value
+    running = {"running_mean": normal(3, seed=3), "running_var": normal(3, seed=4) ** 2}
+    inputs = [x, normal(3, seed=1), normal(3, seed=2)]
+    assert_parity("batch_norm", inputs, xp=checked_gpu, training=training, **running)
+
+
+def test_a_mean_far_from_zero(checked_gpu):
+    """E[x²] − E[x]² would lose all of the variance."""
+    x = (normal(4, 2, 16, 16) + 3000).astype("float32")
+    assert_parity("batch_norm", [x, None, None], xp=checked_gpu, training=True)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

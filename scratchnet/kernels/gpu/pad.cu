@@ -22,19 +22,28 @@ extern "C" __global__ void pad2d(
     y[k] = row < 0 || column < 0 ? 0 : x[(k / ow / oh * h + row) * w + column];
 }
 
-// One thread for each pixel of x: it adds up every place where the pixel is shown. A row is compared with all rows of
-// y, and only those that show it are looked through, so this takes OH + OW steps for a pixel shown once.
+// The k-th position of the padded axis that may show pixel p: one of the border's, or p's own.
+__device__ inline int candidate(int k, int p, int size, int before) {
+    return k < before ? k : k == before ? before + p : size + k - 1;
+}
+
+// One thread for each pixel of x: it adds up every place where the pixel is shown. Only the border repeats pixels, so
+// only rows of the border are compared with the pixel's, and only those that show it are looked through.
 extern "C" __global__ void pad2d_backward(
     const REAL* dy, REAL* dx, int mode, int top, int left, int h, int w, int oh, int ow, Index size
 ) {
     Index k = thread_number();
     if (k >= size) return;
+    int row = k / w % h, column = k % w;
     const REAL* plane = dy + k / w / h * oh * ow;
     REAL sum = 0;
-    for (int i = 0; i < oh; ++i) {
-        if (source(i, h, top, mode) != k / w % h) continue;
-        for (int j = 0; j < ow; ++j)
-            if (source(j, w, left, mode) == k % w) sum += plane[(Index)i * ow + j];
+    for (int u = 0; u <= oh - h; ++u) {
+        int i = candidate(u, row, h, top);
+        if (source(i, h, top, mode) != row) continue;
+        for (int v = 0; v <= ow - w; ++v) {
+            int j = candidate(v, column, w, left);
+            if (source(j, w, left, mode) == column) sum += plane[(Index)i * ow + j];
+        }
     }
     dx[k] = sum;
 }

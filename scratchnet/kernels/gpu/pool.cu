@@ -1,12 +1,12 @@
-// Pooling; the rules are in scratchnet/ops/pool.py. Images are (planes, H, W), where a plane is a channel of an example.
+// Pooling; the rules are in scratchnet/ops/pool.py. Images are (planes, H, W); a plane is a channel of an example.
 //
 // Forward: one thread for each window. Backward: one thread for each pixel of x, which looks up the windows that it is
 // in and adds what they send back. Were it one thread for each window, two that overlap would write to one pixel at the
 // same time.
 #include "common.cuh"
 
-// A window begins at row i * stride - padding and has the rows begin + u * dilation, u < kernel. Given a row and u, this
-// is the window's i, or -1 if no window has that row as its u-th.
+// A window begins at row i * stride - padding and has the rows begin + u * dilation, u < kernel. Given a row and u,
+// this is the window's i, or -1 if no window has that row as its u-th.
 __device__ inline int window_of(int row, int u, int stride, int padding, int dilation, int windows) {
     int begin = row + padding - u * dilation;
     return begin >= 0 && begin % stride == 0 && begin / stride < windows ? begin / stride : -1;
@@ -65,14 +65,14 @@ __device__ inline int counted(int i, int size, int kernel, int stride, int paddi
 }
 
 __device__ inline REAL divisor(
-    int i, int j, int h, int w, int kh, int kw, int sh, int sw, int ph, int pw, bool include_pad, int override
+    int i, int j, int h, int w, int kh, int kw, int sh, int sw, int ph, int pw, bool include_pad, REAL override
 ) {
-    return override ? override : counted(i, h, kh, sh, ph, include_pad) * counted(j, w, kw, sw, pw, include_pad);
+    return override != 0 ? override : counted(i, h, kh, sh, ph, include_pad) * counted(j, w, kw, sw, pw, include_pad);
 }
 
 extern "C" __global__ void avg_pool2d(
     const REAL* x, REAL* y, int h, int w, int oh, int ow, int kh, int kw, int sh, int sw, int ph, int pw,
-    bool include_pad, int override, Index size
+    bool include_pad, REAL override, Index size
 ) {
     Index k = thread_number();
     if (k >= size) return;
@@ -87,7 +87,7 @@ extern "C" __global__ void avg_pool2d(
 
 extern "C" __global__ void avg_pool2d_backward(
     const REAL* dy, REAL* dx, int h, int w, int oh, int ow, int kh, int kw, int sh, int sw, int ph, int pw,
-    bool include_pad, int override, Index size
+    bool include_pad, REAL override, Index size
 ) {
     Index k = thread_number();
     if (k >= size) return;
@@ -121,7 +121,8 @@ extern "C" __global__ void adaptive_avg_pool2d(const REAL* x, REAL* y, int h, in
     y[k] = sum / ((bottom - top) * (right - left));
 }
 
-// A pixel's row is in the windows from floor(row * out / size) to floor(((row + 1) * out - 1) / size).
+// A row is in the windows floor(row * out / size) ... ceil((row + 1) * out / size) - 1: the same formula, with windows
+// and rows exchanged.
 extern "C" __global__ void adaptive_avg_pool2d_backward(
     const REAL* dy, REAL* dx, int h, int w, int oh, int ow, Index size
 ) {
@@ -130,9 +131,9 @@ extern "C" __global__ void adaptive_avg_pool2d_backward(
     int column = k % w, row = k / w % h;
     const REAL* plane = dy + k / w / h * oh * ow;
     REAL sum = 0;
-    for (int i = (Index)row * oh / h; i <= ((Index)(row + 1) * oh - 1) / h; ++i) {
+    for (int i = first_row(row, oh, h); i < end_row(row, oh, h); ++i) {
         int rows = end_row(i, h, oh) - first_row(i, h, oh);
-        for (int j = (Index)column * ow / w; j <= ((Index)(column + 1) * ow - 1) / w; ++j)
+        for (int j = first_row(column, ow, w); j < end_row(column, ow, w); ++j)
             sum += plane[(Index)i * ow + j] / (rows * (end_row(j, w, ow) - first_row(j, w, ow)));
     }
     dx[k] = sum;

@@ -18,7 +18,7 @@ class AvgPool2dCache(NamedTuple):
     x_shape: tuple[int, ...]
     windows: tuple[int, ...]  # KH, KW, SH, SW, PH, PW
     count_include_pad: bool
-    divisor_override: int  # 0: none
+    divisor_override: float  # 0: none
 
 
 def max_pool2d(
@@ -52,7 +52,7 @@ def avg_pool2d(
     """The mean of each window: x (N, C, H, W) → y (N, C, OH, OW)."""
     windows = *pair(kernel_size), *pair(stride), *pair(padding)
     y = empty(_pooled(x.shape, (*windows, 1, 1), ceil_mode), x.dtype)
-    cache = AvgPool2dCache(x.shape, windows, bool(count_include_pad), divisor_override or 0)
+    cache = AvgPool2dCache(x.shape, windows, bool(count_include_pad), float(divisor_override or 0))
     each("pool", "avg_pool2d", y, ready(x), y, *x.shape[2:], *y.shape[2:], *windows, *cache[2:])
     return y, cache
 
