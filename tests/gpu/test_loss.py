@@ -6,7 +6,9 @@ import pytest
 from parity_cases import assert_parity, normal
 
 import scratchnet
+from scratchnet import backend
 from scratchnet import functional as F
+from scratchnet.ops.loss import cross_entropy as textbook
 
 SHAPES = [(5, 4), (1, 1), (3, 33), (2, 65), (3, 4, 2, 5), (0, 3)]
 
@@ -65,3 +67,40 @@ def test_a_class_out_of_range_makes_the_loss_nan_and_reads_nothing_outside(check
 def test_the_plain_rung_refuses_it_and_waits(gpu):
     with scratchnet.use("im2col"), pytest.raises(ValueError, match="expected targets between 0 and 3, got 9"):
         F.cross_entropy(gpu.asarray(normal(3, 4)), gpu.asarray(np.array([1, 9, 3])))
+
+
+@pytest.mark.parametrize("op", ["cross_entropy", "nll_loss"])
+@pytest.mark.parametrize("reduction", ["sum", "none"])
+def test_its_gradient_is_nan_and_no_other(checked_gpu, op, reduction):
+    """For the mean, NaN comes from the divisor already, and to every position."""
+    target = checked_gpu.asarray(np.array([1, 4, 3]))
+    loss, cache = getattr(F, op)(checked_gpu.asarray(normal(3, 4)), target, reduction=reduction)
+    dx = getattr(F, f"{op}_backward")(checked_gpu.ones(loss.shape, "float64"), cache).get()
+    np.testing.assert_array_equal(np.isnan(dx).all(axis=1), [False, True, False])
+    assert np.isfinite(dx[[0, 2]]).all()
+
+
+@pytest.mark.parametrize("op", ["cross_entropy", "nll_loss"])
+@pytest.mark.parametrize("wrong", [
+    {"target": np.array([1, 2**64 - 100, 3], "uint64")},
+    {"target": np.array([1, 9, 3]), "ignore_index": 2**63},
+])  # fmt: skip
+def test_what_the_kernel_would_not_see_is_refused(gpu, op, wrong):
+    """As int64 the first would be ignored; the second is left to the textbook, which would take it for no class."""
+    options = {**wrong, "target": gpu.asarray(wrong["target"])}
+    with pytest.raises(ValueError, match="expected targets between 0 and 3"):
+        getattr(F, op)(gpu.asarray(normal(3, 4)), **options)
+
+
+def test_a_function_in_its_place_gets_no_class_out_of_range(gpu):
+    target = gpu.asarray(np.array([1, 9, 3]))
+    with backend.override("cross_entropy", textbook), pytest.raises(ValueError, match="between 0 and 3, got 9"):
+        F.cross_entropy(gpu.asarray(normal(3, 4)), target)
+
+
+@pytest.mark.parametrize("op", ["cross_entropy", "nll_loss"])
+def test_a_strided_target(checked_gpu, op):
+    target = np.array([0, 3, 1, 3, 2, 3])
+    loss, _ = getattr(F, op)(checked_gpu.asarray(normal(3, 4)), checked_gpu.asarray(target)[::2], reduction="none")
+    expected, _ = getattr(F, op)(normal(3, 4), target[::2], reduction="none")
+    np.testing.assert_allclose(loss.get(), expected, rtol=1e-13)
