@@ -24,6 +24,7 @@ from scratchnet.training.report import Report, Reporter
 from scratchnet.training.restore import recipe_from
 from scratchnet.training.setup import (
     EVAL_BATCH,
+    init_from_images,
     load_split,
     make_optimizer,
     make_scheduler,
@@ -139,8 +140,9 @@ def train(
         )
     model_rng, order_rng = seed_streams(options.seed)
     model: nn.Module = models.build(recipe.family, recipe.model, len(train_set.classes), model_rng)
-    model.to(float_dtype(options.dtype)).to(device)
     transform = make_transform(recipe, options.dtype)
+    init_from_images(model, train_set, transform)
+    model.to(float_dtype(options.dtype)).to(device)
 
     def batches(dataset: datasets.ArrayDataset, limit: int | None = None) -> datasets.DataLoader:
         part = dataset.subset(min(limit or len(dataset), len(dataset)))

@@ -23,7 +23,7 @@ from scratchnet.recipes import Recipe
 from scratchnet.train import RUN_DEFAULTS, add_recipe_options, chosen_recipe
 from scratchnet.training.metrics import Evaluation
 from scratchnet.training.report import Report
-from scratchnet.training.setup import EVAL_BATCH, load_split, make_transform, seed_streams
+from scratchnet.training.setup import EVAL_BATCH, init_from_images, load_split, make_transform, seed_streams
 from torch_ref.models import MODELS
 
 
@@ -78,10 +78,12 @@ def train(recipe: Recipe, options: argparse.Namespace) -> None:
     train_set = load_split(recipe, "train", options.data_dir)
     test_set = load_split(recipe, "test", options.data_dir)
     _, order_rng = seed_streams(options.seed)
-    model = MODELS[recipe.family][recipe.model](num_classes=len(train_set.classes)).to(getattr(torch, options.dtype))
+    transform = make_transform(recipe, options.dtype)
+    model = MODELS[recipe.family][recipe.model](num_classes=len(train_set.classes))
+    init_from_images(model, train_set, transform)
+    model.to(getattr(torch, options.dtype))
     criterion = nn.CrossEntropyLoss(label_smoothing=recipe.label_smoothing)
     optimizer = make_optimizer(recipe, model)
-    transform = make_transform(recipe, options.dtype)
     batches = datasets.DataLoader(
         train_set,
         recipe.batch_size,

@@ -9,13 +9,13 @@ from collections.abc import Callable
 from scratchnet.models.cifar import CifarCNN, CifarSimpleCNN
 from scratchnet.models.lenet import LeNet5
 from scratchnet.models.mnist import MnistCNN, MnistDeepCNN, MnistDropoutCNN, MnistMLP
-from scratchnet.models.resnet import ResNet9, ResNet20
+from scratchnet.models.resnet import ResNet8, ResNet20
 from scratchnet.nn import Chain
 from scratchnet.nn.init import Rng
 
 MODELS: dict[str, dict[str, Callable[..., Chain]]] = {
     "mnist": {"cnn": MnistCNN, "dropout": MnistDropoutCNN, "mlp": MnistMLP, "lenet5": LeNet5, "deep": MnistDeepCNN},
-    "cifar10": {"cnn": CifarCNN, "simple": CifarSimpleCNN, "resnet20": ResNet20, "resnet9": ResNet9},
+    "cifar10": {"cnn": CifarCNN, "simple": CifarSimpleCNN, "resnet20": ResNet20, "resnet8": ResNet8},
 }
 
 
@@ -37,7 +37,7 @@ __all__ = [
     "MnistDeepCNN",
     "MnistDropoutCNN",
     "MnistMLP",
-    "ResNet9",
+    "ResNet8",
     "ResNet20",
     "build",
 ]

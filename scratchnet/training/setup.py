@@ -42,6 +42,12 @@ def _augmentation(name: str, size: tuple[int, int]) -> Any:
     raise ValueError(f"augment: expected cropN (N pixels, such as crop4) or flip, got {name!r}")
 
 
+def init_from_images(model: Any, dataset: datasets.ArrayDataset, transform: datasets.Compose) -> None:
+    """Let a model that asks for it (ResNet8) choose first weights by some 5,000 of its training images."""
+    if hasattr(model, "init_from_images"):
+        model.init_from_images(transform(dataset.images[:: max(1, len(dataset) // 5000)]))
+
+
 def make_optimizer(recipe: Recipe, model: Module) -> optim.Optimizer:
     options: dict[str, Any] = {"lr": recipe.lr, "weight_decay": recipe.weight_decay}
     if recipe.optimizer == "adam":

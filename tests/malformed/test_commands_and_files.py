@@ -36,7 +36,7 @@ COMMANDS = [
     (["train", "mnist", "--model", "vgg"], "model for mnist: expected one of"),
     (
         ["train", "cifar10", "--model", "mlp"],
-        "model for cifar10: expected one of cnn, simple, resnet20, resnet9, got 'mlp'",
+        "model for cifar10: expected one of cnn, simple, resnet20, resnet8, got 'mlp'",
     ),
     (["train", "mnist", "--recipe", "magic"], "recipe for mnist cnn: expected one of tutorial, got 'magic'"),
     (["train", "mnist", "--device", "tpu"], "device: expected auto, cpu, gpu or gpu:N, got 'tpu'"),

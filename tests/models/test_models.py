@@ -21,7 +21,7 @@ PARAMETERS = {
     ("cifar10", "cnn"): 554_890,
     ("cifar10", "simple"): 1_059_306,
     ("cifar10", "resnet20"): 272_474,
-    ("cifar10", "resnet9"): 1_636_442,
+    ("cifar10", "resnet8"): 1_972_802,
 }
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*dropout2d")
@@ -105,3 +105,32 @@ def test_every_step_of_every_model_is_a_module_with_its_own_name():
         names = [step for step, _ in model.chain]
         assert len(set(names)) == len(names)
         assert all(isinstance(module, nn.Module) for _, module in model.chain)
+
+
+def test_resnet8_whitens_the_patches_of_images():
+    """Over the patches of the images the first half of its first convolution's outputs, and the other, is white."""
+    rng = np.random.default_rng(0)
+    images = rng.standard_normal((200, 3, 1, 32)) + 0.1 * rng.standard_normal((200, 3, 32, 32))  # equal lines, nearly
+    for model in (models.ResNet8(rng=0).double(), TORCH_MODELS["cifar10"]["resnet8"]().double()):
+        model.init_from_images(images)
+        weight = np.asarray(model.state_dict()["whiten.weight"])
+        np.testing.assert_array_equal(weight[12:], -weight[:12])
+        y = np.lib.stride_tricks.sliding_window_view(images, (2, 2), (2, 3))
+        y = np.einsum("nchwuv,ocuv->onhw", y, weight[:12]).reshape(12, -1)
+        moments = y @ y.T / y.shape[1]
+        np.testing.assert_allclose(np.diag(moments)[:6], 1, atol=0.01)
+        np.testing.assert_allclose(np.diag(moments)[6:], 1, atol=0.06)  # ε takes some from the least directions
+        np.testing.assert_allclose(moments - np.diag(np.diag(moments)), 0, atol=1e-9)
+
+
+def test_resnet8_does_not_train_its_first_weights():
+    model = models.ResNet8(rng=0)
+    model.backward(np.ones_like(model(np.ones((2, 3, 32, 32), "float32"))))
+    assert model.whiten.weight.grad is None
+    assert model.whiten.bias.grad is not None
+
+
+@pytest.mark.parametrize("shape", [(3, 32, 32), (0, 3, 32, 32), (5, 3, 1, 32)])
+def test_whitening_needs_images(shape):
+    with pytest.raises(ValueError, match=re.escape(f"at least 2 × 2, got an array of shape {shape}")):
+        models.ResNet8(rng=0).init_from_images(np.zeros(shape))

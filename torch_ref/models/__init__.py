@@ -5,11 +5,11 @@ from torch import nn
 from torch_ref.models.cifar import CifarCNN, CifarSimpleCNN
 from torch_ref.models.lenet import LeNet5
 from torch_ref.models.mnist import MnistCNN, MnistDeepCNN, MnistDropoutCNN, MnistMLP
-from torch_ref.models.resnet import ResNet9, ResNet20
+from torch_ref.models.resnet import ResNet8, ResNet20
 
 MODELS: dict[str, dict[str, type[nn.Module]]] = {
     "mnist": {"cnn": MnistCNN, "dropout": MnistDropoutCNN, "mlp": MnistMLP, "lenet5": LeNet5, "deep": MnistDeepCNN},
-    "cifar10": {"cnn": CifarCNN, "simple": CifarSimpleCNN, "resnet20": ResNet20, "resnet9": ResNet9},
+    "cifar10": {"cnn": CifarCNN, "simple": CifarSimpleCNN, "resnet20": ResNet20, "resnet8": ResNet8},
 }
 
 __all__ = [
@@ -21,6 +21,6 @@ __all__ = [
     "MnistDeepCNN",
     "MnistDropoutCNN",
     "MnistMLP",
-    "ResNet9",
+    "ResNet8",
     "ResNet20",
 ]

@@ -1,7 +1,10 @@
 """Residual networks for CIFAR-10."""
 
+import numpy
 import torch
 from torch import nn
+
+from scratchnet.nn.init import patch_whitening
 
 
 class Residual(nn.Module):
@@ -62,19 +65,24 @@ def _conv(in_channels: int, channels: int, *pool: nn.Module) -> nn.Sequential:
     return nn.Sequential(conv, nn.BatchNorm2d(channels), nn.ReLU(), *pool)
 
 
-class ResNet9(nn.Module):
+class ResNet8(nn.Module):
     def __init__(self, num_classes: int = 10) -> None:
         super().__init__()
-        self.prep = _conv(3, 16)
-        self.layer1 = _conv(16, 64, nn.MaxPool2d(2))
-        self.res1 = Residual(nn.Sequential(_conv(64, 64), _conv(64, 64)), nn.Identity())
-        self.layer2 = _conv(64, 128, nn.MaxPool2d(2))
-        self.layer3 = _conv(128, 256, nn.MaxPool2d(2))
-        self.res3 = Residual(nn.Sequential(_conv(256, 256), _conv(256, 256)), nn.Identity())
-        self.pool = nn.MaxPool2d(4)
+        self.whiten = nn.Conv2d(3, 24, 2)
+        self.whiten.weight.requires_grad = False
+        self.layer1 = _conv(24, 64, nn.MaxPool2d(2))
+        self.res1 = Residual(_conv(64, 64), nn.Identity())
+        self.layer2 = _conv(64, 256, nn.MaxPool2d(2))
+        self.res2 = Residual(_conv(256, 256), nn.Identity())
+        self.layer3 = _conv(256, 256, nn.MaxPool2d(2))
+        self.res3 = Residual(_conv(256, 256), nn.Identity())
+        self.pool = nn.MaxPool2d(3)
         self.fc = nn.Linear(256, num_classes)
 
+    def init_from_images(self, images: numpy.ndarray) -> None:
+        self.whiten.weight.data[...] = torch.from_numpy(patch_whitening(images, 2))
+
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        x = self.res1(self.layer1(self.prep(x)))
-        x = self.res3(self.layer3(self.layer2(x)))
+        x = self.res1(self.layer1(self.whiten(x).relu()))
+        x = self.res3(self.layer3(self.res2(self.layer2(x))))
         return self.fc(self.pool(x).flatten(1))
