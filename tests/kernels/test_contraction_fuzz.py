@@ -8,88 +8,10 @@ import itertools
 
 import numpy as np
 import pytest
-from guarded_arrays import Guarded
+from contraction_checks import check, conv_check, conv_inputs, loops, pool_check
 
-import scratchnet
-from scratchnet import backend
-from scratchnet.kernels.cpu import _compile, conv, conv_batch, conv_pool, linear, norm_pool
+from scratchnet.kernels.cpu import _compile, conv, conv_batch, linear, norm_pool
 from scratchnet.kernels.cpu.vector import _FEATURES, at, copy_row, lanes
-
-TOLERANCE = {np.dtype("float32"): 1e-5, np.dtype("float64"): 1e-12}
-
-
-@pytest.fixture(params=["float32", "float64"])
-def dtype(request):
-    return np.dtype(request.param)
-
-
-@pytest.fixture(params=[1, 2], ids=["1 thread", "2 threads"])
-def threads(request, monkeypatch):
-    """Two threads also where there is next to no work, so that some of them have nothing to do."""
-    if request.param > _compile.numba.config.NUMBA_NUM_THREADS:
-        pytest.skip("one processor only")
-    monkeypatch.setattr(_compile, "_threads", request.param)
-    monkeypatch.setattr(_compile, "GRAIN", 1)
-    return request.param
-
-
-@pytest.fixture
-def guarded(monkeypatch):
-    guarded = Guarded()
-    for module in (conv, conv_batch, conv_pool, linear, norm_pool):
-        monkeypatch.setattr(module, "empty", guarded.empty)
-    return guarded
-
-
-def loops(op):
-    return backend.implementation(op, "loops")
-
-
-def assert_close(got, expected, inputs):
-    """Up to rounding of the largest sum that these inputs could give."""
-    assert len(got) == len(expected)
-    for a, b in zip(got, expected, strict=True):
-        if b is None:
-            assert a is None
-            continue
-        assert a.shape == b.shape
-        assert a.dtype == inputs[0].dtype
-        scale = max(float(np.abs(b).max(initial=0)), 1.0)
-        np.testing.assert_allclose(a, b, rtol=0, atol=TOLERANCE[a.dtype] * scale)
-
-
-def check(guarded, inputs, forward, forward_loops):
-    """forward(*inputs) → (y, backward); the same for the loops rung, on copies between no guards."""
-    own = [None if x is None else guarded.array(x) for x in inputs]
-    y, backward = forward(*own)
-    expected, backward_loops = forward_loops(*inputs)
-    dy = np.random.default_rng(9).standard_normal(y.shape).astype(y.dtype)
-    got, wanted = backward(guarded.array(dy)), backward_loops(dy)
-    assert guarded.intact(), "a kernel wrote beside its arrays"
-    for x, before in zip(own, inputs, strict=True):
-        if x is not None:
-            np.testing.assert_array_equal(x, before)
-    assert_close([y, *got], [expected, *wanted], inputs)
-
-
-def conv_inputs(rng, n, c, h, w, o, groups, kernel, dtype, bias=True):
-    x, weight = rng.standard_normal((n, c * groups, h, w)), rng.standard_normal((o * groups, c, *kernel))
-    return [x.astype(dtype), weight.astype(dtype), rng.standard_normal(o * groups).astype(dtype) if bias else None]
-
-
-def conv_check(guarded, inputs, relu=False, **options):
-    def forward(*arrays):
-        y, cache = conv.conv2d_relu(*arrays, **options, relu=relu)
-        return y, lambda dy: conv.conv2d_backward(dy, cache)
-
-    def forward_loops(*arrays):
-        y, cache = loops("conv2d").forward(*arrays, **options)
-        if not relu:
-            return y, lambda dy: loops("conv2d").backward(dy, cache)
-        z, relu_cache = loops("relu").forward(y)
-        return z, lambda dy: loops("conv2d").backward(loops("relu").backward(dy, relu_cache), cache)
-
-    check(guarded, inputs, forward, forward_loops)
 
 
 # Rows of a tile are 4, its columns 3 or 4 vectors, and dot's tiles are 2 × 4 or 4 × 5: sizes around all of these.
@@ -190,34 +112,6 @@ def test_drawn_convolutions(guarded, dtype):
             options = {"stride": (sh, sw), "padding": (ph, pw), "dilation": (dh, dw), "groups": groups}
             conv_check(guarded, conv_inputs(rng, n, c, h, w, o, groups, (kh, kw), dtype), bool(done % 2), **options)
             done += 1
-
-
-def pool_check(guarded, inputs, stride, padding, kernel, pool_stride, pool_padding, ceil_mode):
-    def forward(*arrays):
-        y, cache = conv_pool.conv_relu_max_pool(*arrays, stride, padding, kernel, pool_stride, pool_padding, ceil_mode)
-        return y, lambda dy: conv_pool.conv_relu_max_pool_backward(dy, cache)
-
-    def forward_loops(*arrays):
-        ops = [
-            ("conv2d", (stride, padding)),
-            ("relu", ()),
-            ("max_pool2d", (kernel, pool_stride, pool_padding, 1, ceil_mode)),
-        ]
-        (x, weight, bias), caches = arrays, []
-        y, cache = loops("conv2d").forward(x, weight, bias, stride, padding)
-        caches.append(("conv2d", cache))
-        for op, options in ops[1:]:
-            y, cache = loops(op).forward(y, *options)
-            caches.append((op, cache))
-
-        def backward(dy):
-            for op, cache in reversed(caches):
-                dy = loops(op).backward(dy, cache)
-            return dy
-
-        return y, backward
-
-    check(guarded, inputs, forward, forward_loops)
 
 
 @pytest.mark.parametrize(
@@ -345,9 +239,3 @@ def test_the_guards_see_a_planted_error(too_many, guarded, dtype):
 def test_the_tile_follows_the_cpu():
     assert lanes(np.dtype("float32")) == 2 * lanes(np.dtype("float64"))
     assert lanes(np.dtype("float32")) == (16 if "avx512f" in _FEATURES else 8 if "avx2" in _FEATURES else 4)
-
-
-@pytest.fixture(autouse=True)
-def _numba():
-    with scratchnet.use("numba"):
-        yield

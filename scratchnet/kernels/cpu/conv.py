@@ -27,6 +27,8 @@ where col2im adds what each window leaves at a pixel, this gathers for each pixe
 a stride, each phase of dx̂ gathers from the kernel positions of that phase.
 
 A thread works on some images. Each keeps a dweight of its own, and these are added in the end.
+
+Two kinds of convolution have a faster way: winograd.py and, for small images, conv_batch.py. This file serves all.
 """
 
 import functools
@@ -34,7 +36,7 @@ from typing import NamedTuple
 
 import numpy
 
-from scratchnet.kernels.cpu import conv_batch
+from scratchnet.kernels.cpu import conv_batch, winograd
 from scratchnet.kernels.cpu._arrays import empty, none, optional, ready, steps, sum_of_parts
 from scratchnet.kernels.cpu._compile import inner, kernel, parts
 from scratchnet.kernels.cpu.vector import DOT_ROWS, ROWS, at, contract, copy_row, copy_row_where_active, dot, sum_row
@@ -322,7 +324,9 @@ def conv2d_relu(
     """max(conv2d, 0): the kernel cuts off a row as it writes it. Its backward function is conv2d_backward."""
     x, weight = ready(x), ready(weight)
     layout = layout_of(x.shape[1:], weight.shape, pair(stride), pair(padding), pair(dilation), groups)
-    if conv_batch.suits(x, layout.sizes):
+    if winograd.suits(layout.sizes, weight.shape[2:], pair(dilation)):
+        y, _ = winograd.forward(x, weight, bias, layout.sizes, relu)
+    elif conv_batch.suits(x, layout.sizes):
         y = conv_batch.forward(x, weight, optional(bias, x), layout.sizes, pair(dilation), relu)
     else:
         y = forward(x, weight, bias, layout, relu)
@@ -332,7 +336,9 @@ def conv2d_relu(
 def conv2d_backward(dy: Array, cache: Conv2dCache, wants_dx: bool = True) -> tuple[Array | None, Array, Array | None]:
     """dy (N, O, OH, OW) → dx (N, C, H, W) if it is wanted, dweight (O, C/G, KH, KW), dbias (O,) or None."""
     x, weight, y, has_bias, layout, dilation = cache
-    if conv_batch.suits(x, layout.sizes):
+    if winograd.suits(layout.sizes, weight.shape[2:], dilation):
+        dx, dweight, dbias = winograd.backward(dy, y, x, weight, layout.sizes, wants_dx)
+    elif conv_batch.suits(x, layout.sizes):
         dx, dweight, dbias = conv_batch.backward(dy, y, x, weight, layout.sizes, dilation, wants_dx)
     else:
         dx, dweight, dbias = backward(dy, y, x, weight, layout, wants_dx)

@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 import numpy
 
-from scratchnet.kernels.cpu import conv
+from scratchnet.kernels.cpu import conv, winograd
 from scratchnet.kernels.cpu._arrays import empty, none, optional, ready, steps, sum_of_parts
 from scratchnet.kernels.cpu._compile import inner, kernel, parts
 from scratchnet.kernels.cpu.vector import (
@@ -122,12 +122,10 @@ def patch_of(s: conv.Sizes, kernel: tuple[int, int], itemsize: int) -> Patch:
 
 
 @kernel
-def _forward(t, threads, x, weight, bias, y, winner, s, pool, offset, weight_row, weight_step, line_row, work):
+def _forward(t, threads, x, weight, bias, y, winner, s, pool, squares, offset, weight_row, weight_step, line_row, work):
     """work (threads, …): scratch memory, for a padded image, ROWS·OH·Q numbers of the convolution and two vectors."""
     n_images = x.size // (s.c * s.h * s.w)
     columns, lanes = (s.oh - 1) * s.pitch + s.ow, lanes_of(x)
-    squares = pool.kh == 2 and pool.kw == 2 and pool.sh == 2 and pool.sw == 2 and pool.ph == 0 and pool.pw == 0
-    squares = squares and pool.h * 2 <= s.oh and pool.w * 2 <= s.ow
     image, line = work[t, : s.image], work[t, s.image :]
     image[:] = 0
     for n in range(t * n_images // threads, (t + 1) * n_images // threads):
@@ -152,6 +150,11 @@ def _forward(t, threads, x, weight, bias, y, winner, s, pool, offset, weight_row
                     else:
                         for j in range(pool.w):
                             y[target + j], winner[target + j] = _largest(line[k * s.oh * s.pitch :], b, i, j, s, pool)
+
+
+def _is_squares(s: conv.Sizes, pool: Pool) -> bool:
+    """Whether the windows are 2 × 2 pixels side by side."""
+    return pool[2:] == (2, 2, 2, 2, 0, 0) and pool.h * 2 <= s.oh and pool.w * 2 <= s.ow
 
 
 @inner
@@ -285,12 +288,15 @@ def conv_relu_max_pool(
     x, weight = ready(x), ready(weight)
     layout = layout_of(x.shape[1:], weight.shape, stride, padding, pool_kernel, pool_stride, pool_padding, ceil_mode)
     s, pool = layout.conv.sizes, layout.pool
+    if _is_squares(s, pool) and winograd.suits(s, weight.shape[2:], (1, 1)):
+        y, winner = winograd.forward(x, weight, bias, s, True, (pool.h, pool.w))
+        return y, ConvPoolCache(x, weight, winner, bias is not None, layout)
     threads = parts(x.shape[0] * s.o * s.oh * s.ow * s.k)
     shape = x.shape[0], s.o, pool.h, pool.w
     y, winner = empty(shape, x.dtype), empty(shape, numpy.uint8)
     _forward.on(
         threads, x.reshape(-1), weight.reshape(-1),
-        optional(bias, x), y.reshape(-1), winner.reshape(-1), s, pool, layout.conv.offset,
+        optional(bias, x), y.reshape(-1), winner.reshape(-1), s, pool, _is_squares(s, pool), layout.conv.offset,
         steps(ROWS, s.k), steps(s.k, 1), steps(ROWS, s.oh * s.pitch),
         empty((threads, s.image + ROWS * s.oh * s.pitch + 2 * BYTES // x.itemsize), x.dtype),
     )  # fmt: skip

@@ -122,13 +122,14 @@ class _Emitter:
 
     def multiply_add(self, x: Any, y: Any, register: Any) -> None:
         """register += x · y"""
-        old = self.builder.load(register)
-        if FMA:
-            fma = self.declare(f"llvm.fma.{self.name}", self.vector, [self.vector] * 3)
-            new = self.builder.call(fma, [x, y, old])
-        else:
-            new = self.builder.fadd(old, self.builder.fmul(x, y))
-        self.builder.store(new, register)
+        self.builder.store(self.fma(x, y, self.builder.load(register)), register)
+
+    def fma(self, x: Any, y: Any, z: Any) -> Any:
+        """x · y + z"""
+        if not FMA:
+            return self.builder.fadd(z, self.builder.fmul(x, y))
+        fma = self.declare(f"llvm.fma.{self.name}", self.vector, [self.vector] * 3)
+        return self.builder.call(fma, [x, y, z])
 
     def mask(self, count: Any) -> Any:
         """True in the first `count` lanes."""
@@ -226,9 +227,8 @@ def shared(*arguments: Any) -> Callable[[Callable[..., None]], Any]:
         name = f"scratchnet_{function.__name__}"
         for element in (types.float32, types.float64):
             signature = types.void(*[types.CPointer(element) if kind is X else kind for kind in arguments])
-            compiled = compile_c_function(signature, function)
+            compiled = keep_alive(compile_c_function(signature, function))
             llvmlite.binding.add_symbol(f"{name}_{element}", compiled.address)
-            _alive.append(compiled)
 
         @intrinsic
         def call(typing_context, *given):
@@ -255,7 +255,13 @@ def _c_arguments(context: Any, builder: Any, kinds: list[Any], values: Any) -> t
     return passed, ir.FunctionType(ir.VoidType(), [value.type for value in passed])
 
 
-_alive: list[Any] = []  # compiled code lives as long as the object that holds it
+_alive: list[Any] = []
+
+
+def keep_alive(compiled: Any) -> Any:
+    """compiled itself: its code lives as long as the object that holds it."""
+    _alive.append(compiled)
+    return compiled
 
 
 @intrinsic(prefer_literal=True)
@@ -310,6 +316,9 @@ def contract(m, n, steps, a, a_row, a_step, b, b_step, c, c_row, accumulate):
             if rest > (VECTORS - 1) * lanes:
                 _contract_tile(ROWS, VECTORS, a, a_row, a_step, p_b, b_step, steps, p_c, c_row, i, m, rest, accumulate)
                 j += VECTORS * lanes
+            elif rest > lanes:
+                _contract_tile(ROWS, 2, a, a_row, a_step, p_b, b_step, steps, p_c, c_row, i, m, rest, accumulate)
+                j += 2 * lanes
             else:
                 _contract_tile(ROWS, 1, a, a_row, a_step, p_b, b_step, steps, p_c, c_row, i, m, rest, accumulate)
                 j += lanes
@@ -521,9 +530,7 @@ def patch_adder(rows: int, vectors: int, element: str) -> Any:
     def add(total, total_pitch, x, pitch, offsets, factors, count, width):
         _add_patches_tile(rows, vectors, total, total_pitch, x, pitch, offsets, factors, count, width)
 
-    compiled = compile_c_function(signature, add)
-    _alive.append(compiled)
-    return compiled.address
+    return keep_alive(compile_c_function(signature, add)).address
 
 
 def _patch_arguments(element: Any) -> list[Any]:

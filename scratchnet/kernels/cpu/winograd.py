@@ -1,0 +1,380 @@
+"""2-D convolution of 3 × 3 and 5 × 5 taps with a quarter of the multiplications.
+
+winograd_tile.py has the idea: a tile Y of m × m outputs is Aᵀ [(G g Gᵀ) ⊙ (Bᵀ d B)] A, where d are the 6 × 6 inputs
+that it depends on. With channels, and t counting the tiles of all images, each of the 36 numbers ξ of a tile is a
+matrix product of its own ::
+
+    U[ξ] = G g Gᵀ                       (C, O), the weights, once
+    V[ξ] = Bᵀ d B                       (T, C), every tile of every channel once, however many outputs use it
+    M[ξ] = V[ξ] · U[ξ]                  (T, O)                                                       `contract`
+    Y    = Aᵀ M A                       (T, O), m × m of them
+
+Backward goes back through the same four lines; each is linear, so its gradient is its transpose ::
+
+    dM = A dY Aᵀ
+    dU[ξ] = dM[ξ]ᵀ · V[ξ]               (O, C) = (O, T) · (T, C)                                     `contract`
+    dV[ξ] = dM[ξ] · U[ξ]ᵀ               (T, C) = (T, O) · (O, C)                                     `contract`
+    dg = Gᵀ dU G                        dd = B dV Bᵀ, added up where tiles overlap
+
+All vectors run along channels: images are copied channels last, into a frame of zeros, and results are copied back. So
+it makes no difference how small an image is or how few they are, but the channels have to fill vectors.
+
+A thread has some images. It takes some lines of tiles at a time, so many that V and M stay in the level-2 cache.
+Pooling of 2 × 2 may follow, which then costs no trip to memory. Which convolutions go this way, `suits` says.
+"""
+
+import functools
+from typing import Any, NamedTuple
+
+import numpy
+
+from scratchnet.kernels.cpu._arrays import empty, none, ready, steps, sum_of_parts
+from scratchnet.kernels.cpu._compile import inner, kernel, parts
+from scratchnet.kernels.cpu.elementwise import select
+from scratchnet.kernels.cpu.vector import at, contract, copy_row_where_active, lanes, lanes_of, transpose
+from scratchnet.kernels.cpu.winograd_tile import (
+    A2,
+    A4,
+    AT2,
+    AT4,
+    BT,
+    G3,
+    G5,
+    GT3,
+    GT5,
+    SIZE,
+    B,
+    transform,
+    transformer,
+)
+from scratchnet.ops.shape import Array
+
+_XI = SIZE * SIZE  # ξ
+_BLOCK = 512 * 1024  # bytes of V and M together
+_LEAST = 16  # tiles in a block: so often is a number of U used when it has been loaded
+
+
+class Sizes(NamedTuple):
+    """Everything is counted in elements."""
+
+    c: int
+    h: int
+    w: int
+    o: int
+    oh: int
+    ow: int
+    r: int  # taps, along lines and columns
+    m: int  # outputs of a tile, likewise
+    ph: int
+    pw: int
+    cp: int  # channels with which vectors are full
+    op: int
+    lines: int  # of tiles in an image
+    across: int  # tiles in a line
+    frame_w: int  # pixels in a line of the padded image
+    frame: int  # of the padded image
+    block: int  # lines of tiles in a block
+    v_plane: int  # from V[ξ] to V[ξ + 1]
+    m_plane: int
+    u_plane: int  # of U (C, O) in forward, of U (O, C) and dU in backward
+
+
+def suits(s: Any, kernel_size: tuple[int, int], dilation: tuple[int, int]) -> bool:
+    """Whether a convolution, given by conv.Sizes, is one of this kind and faster this way."""
+    r = kernel_size[0]
+    if r not in (3, 5) or kernel_size != (r, r) or dilation != (1, 1) or (s.sh, s.sw) != (1, 1) or s.groups > 1:
+        return False
+    m = SIZE + 1 - r
+    outputs = s.oh * s.ow
+    computed = -(-s.oh // m) * -(-s.ow // m) * m * m
+    return min(s.c, s.o) >= 16 and computed <= 2 * outputs
+
+
+@functools.lru_cache(256)
+def sizes_of(s: Any, r: int, itemsize: int, backward: bool) -> Sizes:
+    width, m = lanes(numpy.dtype(f"float{8 * itemsize}")), SIZE + 1 - r
+    cp, op = (-(-channels // width) * width for channels in (s.c, s.o))
+    lines, across = -(-s.oh // m), -(-s.ow // m)
+    frame_w, frame_h = across * m + r - 1, lines * m + r - 1
+    # Backward adds to dU once for each block: a block should be no smaller than dU.
+    block_bytes = max(_BLOCK, _XI * s.o * cp * itemsize) if backward else _BLOCK
+    block = max(block_bytes // (across * _XI * (cp + op) * itemsize), -(-_LEAST // across))
+    # A vector more than needed: numbers that lie a power of two apart fall into the same few places of a cache.
+    return Sizes(
+        s.c, s.h, s.w, s.o, s.oh, s.ow, r, m, s.ph, s.pw, cp, op, lines, across, frame_w, frame_h * frame_w * cp, block,
+        block * across * cp + width, block * across * op + width, (s.o * cp if backward else s.c * op) + width,
+    )  # fmt: skip
+
+
+@kernel
+def _transform_weight(t, threads, weight, taps, g, outer, outer_step, inner_step, count, pitch, r, plane, work, out):
+    """out[ξ][k, i] = (G g Gᵀ)[ξ] for the taps g at weight[k·outer_step + i·inner_step], k < outer, i < count.
+
+    work (threads, r·r·pitch): scratch memory.
+    """
+    lanes, line = lanes_of(weight), work[t]
+    line[:] = 0
+    for k in range(t * outer // threads, (t + 1) * outer // threads):
+        transpose(at(line, 0), pitch, at(weight, k * outer_step), inner_step, count, taps)  # (taps, count)
+        transform(
+            g, at(line, 0), r * pitch, pitch, 0, at(out, k * pitch), SIZE * plane, plane, 0, 1, pitch // lanes
+        )  # fmt: skip
+
+
+@kernel
+def _transform_dweight(t, threads, du, gt, s, work, dweight):
+    """dweight (O, C, r, r) = Gᵀ dU G; work (threads, …): scratch memory for r·r·cp numbers."""
+    lanes, line, taps = lanes_of(du), work[t], s.r * s.r
+    for o in range(t * s.o // threads, (t + 1) * s.o // threads):
+        transform(
+            gt, at(du, o * s.cp), SIZE * s.u_plane, s.u_plane, 0, at(line, 0), s.r * s.cp, s.cp, 0, 1, s.cp // lanes
+        )  # fmt: skip
+        transpose(at(dweight, o * s.c * taps), taps, at(line, 0), s.cp, taps, s.c)
+
+
+@inner
+def _load_image(x, n, s, frame):
+    """Image n of x (N, C, H, W) → (H, W, C) in a frame of zeros, which is there already."""
+    for i in range(s.h):
+        target = at(frame, ((i + s.ph) * s.frame_w + s.pw) * s.cp)
+        transpose(target, s.cp, at(x, (n * s.c * s.h + i) * s.w), s.h * s.w, s.c, s.w)
+
+
+@inner
+def _multiply(rows, columns, length, a, a_row, a_step, a_plane, b, b_step, b_plane, c, c_row, c_plane, accumulate):
+    """C[ξ] (+)= A[ξ] · B[ξ] for all ξ."""
+    for xi in range(_XI):
+        contract(
+            rows, columns, length, at(a, xi * a_plane), at(a_row, 0), at(a_step, 0), at(b, xi * b_plane), at(b_step, 0),
+            at(c, xi * c_plane), at(c_row, 0), accumulate,
+        )  # fmt: skip
+
+
+@inner
+def _add_bias(line, bias, relu):
+    """line (pixels, O) += bias, with relu max(…, 0)."""
+    zero = line.dtype.type(0)
+    for j in range(line.size // bias.size):
+        pixel = line[j * bias.size : (j + 1) * bias.size]
+        for o in range(bias.size):
+            pixel[o] += bias[o]
+        if relu:
+            for o in range(bias.size):
+                pixel[o] = select(pixel[o] <= 0, zero, pixel[o])
+
+
+@inner
+def _pool(top, bottom, y, winner):
+    """ReLU of the maximum of 2 × 2 pixels of two lines (pixels, O); winner: which, 0 … 3, or 4: ReLU passed nothing."""
+    zero, dead = y.dtype.type(0), y.dtype.type(4)
+    for o in range(y.size):
+        best, where = top[o], zero
+        value = top[y.size + o]
+        better = (value > best) | (value != value)
+        best, where = select(better, value, best), select(better, y.dtype.type(1), where)
+        value = bottom[o]
+        better = (value > best) | (value != value)
+        best, where = select(better, value, best), select(better, y.dtype.type(2), where)
+        value = bottom[y.size + o]
+        better = (value > best) | (value != value)
+        best, where = select(better, value, best), select(better, y.dtype.type(3), where)
+        nothing = best <= 0
+        y[o], winner[o] = select(nothing, zero, best), select(nothing, dead, where)
+
+
+@kernel
+def _forward(
+    t, threads, x, u, bias, relu, bt, at_, s, v_row, v_step, u_step, m_row, frames, vs, ms, lines, y, pooled, winner
+):  # fmt: skip
+    """y (N, O, OH, OW), or, if winner is not empty, its max pooling: `pooled` lines and columns of that.
+
+    bias (op,). frames, vs, ms, lines (threads, …): scratch memory, `lines` for m lines of pixels and two pooled ones.
+    """
+    n_images, lanes, (ph, pw) = x.size // (s.c * s.h * s.w), lanes_of(x), pooled
+    frame, v, products, line = frames[t], vs[t], ms[t], lines[t]
+    frame[:] = 0
+    wide = s.across * s.m * s.op  # a line of output pixels
+    small, where = line[s.m * wide :], line[s.m * wide + wide // 2 :]
+    first, end = t * n_images // threads * s.lines, (t + 1) * n_images // threads * s.lines
+    for start in range(first, end, s.block):
+        count = min(s.block, end - start)
+        for k in range(count):
+            n, i = (start + k) // s.lines, (start + k) % s.lines
+            if i == 0:
+                _load_image(x, n, s, frame)
+            transform(
+                bt, at(frame, i * s.m * s.frame_w * s.cp), s.frame_w * s.cp, s.cp, s.m * s.cp,
+                at(v, k * s.across * s.cp), SIZE * s.v_plane, s.v_plane, s.cp, s.across, s.cp // lanes,
+            )  # fmt: skip
+        _multiply(
+            count * s.across, s.op, s.c, v, v_row, v_step, s.v_plane, u, u_step, s.u_plane, products, m_row, s.m_plane,
+            False,
+        )  # fmt: skip
+        for k in range(count):
+            n, i = (start + k) // s.lines, (start + k) % s.lines
+            transform(
+                at_, at(products, k * s.across * s.op), SIZE * s.m_plane, s.m_plane, s.op, at(line, 0), wide, s.op,
+                s.m * s.op, s.across, s.op // lanes,
+            )  # fmt: skip
+            if winner.size:
+                _add_bias(line[: s.m * wide], bias, False)
+                for h in range(0, s.m, 2):
+                    row = (i * s.m + h) // 2
+                    if row < ph:
+                        for j in range(pw):
+                            pixel = h * wide + 2 * j * s.op
+                            _pool(
+                                line[pixel : pixel + 2 * s.op], line[pixel + wide : pixel + wide + 2 * s.op],
+                                small[j * s.op : (j + 1) * s.op], where[j * s.op : (j + 1) * s.op],
+                            )  # fmt: skip
+                        target = (n * s.o * ph + row) * pw
+                        transpose(at(y, target), ph * pw, at(small, 0), s.op, pw, s.o)
+                        for o in range(s.o):
+                            for j in range(pw):
+                                winner[target + o * ph * pw + j] = numpy.uint8(where[j * s.op + o])
+            else:
+                _add_bias(line[: s.m * wide], bias, relu)
+                for h in range(min(s.m, s.oh - i * s.m)):
+                    target = at(y, (n * s.o * s.oh + i * s.m + h) * s.ow)
+                    transpose(target, s.oh * s.ow, at(line, h * wide), s.op, s.ow, s.o)
+
+
+@kernel
+def _backward(
+    t, threads, dy, y, x, u, a, bt, b, s, channel, dm_row, dm_step, v_row, v_step, u_step, frames, outputs, vs, ms,
+    dframes, active, dx, du, dbias,
+):  # fmt: skip
+    """du (threads, …) and dbias (threads, op): each thread's sums. An empty y: no ReLU; an empty dx: not wanted.
+
+    Scratch memory: frames, dframes (threads, padded image), outputs (threads, padded dy), vs, ms, active (threads,
+    image of dy).
+    """
+    n_images, lanes = x.size // (s.c * s.h * s.w), lanes_of(x)
+    frame, output, v, products, dframe = frames[t], outputs[t], vs[t], ms[t], dframes[t]
+    total = dbias[t]
+    frame[:] = 0
+    output[:] = 0
+    total[:] = 0
+    wide = s.across * s.m * s.op  # a line of output pixels
+    first, end = t * n_images // threads * s.lines, (t + 1) * n_images // threads * s.lines
+    if first == end:
+        du[t] = 0
+    for start in range(first, end, s.block):
+        count = min(s.block, end - start)
+        for k in range(count):
+            n, i = (start + k) // s.lines, (start + k) % s.lines
+            if i == 0:
+                _load_image(x, n, s, frame)
+                _load_gradient(dy, y, n, s, active[t], output, total)
+            transform(
+                bt, at(frame, i * s.m * s.frame_w * s.cp), s.frame_w * s.cp, s.cp, s.m * s.cp,
+                at(v, k * s.across * s.cp), SIZE * s.v_plane, s.v_plane, s.cp, s.across, s.cp // lanes,
+            )  # fmt: skip
+            transform(
+                a, at(output, i * s.m * wide), wide, s.op, s.m * s.op,
+                at(products, k * s.across * s.op), SIZE * s.m_plane, s.m_plane, s.op, s.across, s.op // lanes,
+            )  # fmt: skip
+        tiles = count * s.across
+        _multiply(
+            s.o, s.cp, tiles, products, channel, dm_step, s.m_plane, v, v_row, s.v_plane, du[t], u_step, s.u_plane,
+            start > first,
+        )  # fmt: skip
+        if dx.size:
+            _multiply(
+                tiles, s.cp, s.o, products, dm_row, channel, s.m_plane, u, u_step, s.u_plane, v, v_row, s.v_plane, False
+            )  # fmt: skip
+            for k in range(count):
+                n, i = (start + k) // s.lines, (start + k) % s.lines
+                if i == 0:
+                    dframe[:] = 0
+                transform(
+                    b, at(v, k * s.across * s.cp), SIZE * s.v_plane, s.v_plane, s.cp,
+                    at(dframe, i * s.m * s.frame_w * s.cp), s.frame_w * s.cp, s.cp, s.m * s.cp, s.across, s.cp // lanes,
+                )  # fmt: skip
+                if i == s.lines - 1:
+                    for h in range(s.h):
+                        source = at(dframe, ((h + s.ph) * s.frame_w + s.pw) * s.cp)
+                        transpose(at(dx, (n * s.c * s.h + h) * s.w), s.h * s.w, source, s.cp, s.w, s.c)
+
+
+@inner
+def _load_gradient(dy, y, n, s, active, output, total):
+    """Image n of dy (N, O, OH, OW), 0 where y says that ReLU did not pass it on, channels last; its sum into total."""
+    pixels, wide = s.oh * s.ow, s.across * s.m * s.op
+    source = at(dy, n * s.o * pixels)
+    if y.size:
+        copy_row_where_active(at(active, 0), source, at(y, n * s.o * pixels), s.o * pixels)
+        source = at(active, 0)
+    for i in range(s.oh):
+        transpose(at(output, i * wide), s.op, at(source, i * s.ow), pixels, s.o, s.ow)
+        for j in range(s.ow):
+            pixel = output[i * wide + j * s.op : i * wide + (j + 1) * s.op]
+            for o in range(total.size):
+                total[o] += pixel[o]
+
+
+def _weights(weight: Array, s: Sizes, threads: int, backward: bool) -> Array:
+    """U: (36, C, op) for forward, (36, O, cp) for backward."""
+    taps = s.r * s.r
+    outer, count, pitch = (s.o, s.c, s.cp) if backward else (s.c, s.o, s.op)
+    steps_ = (s.c * taps, taps) if backward else (taps, s.c * taps)
+    u = empty((_XI * s.u_plane,), weight.dtype)
+    _transform_weight.on(
+        threads, weight.reshape(-1), taps, transformer(G3 if s.r == 3 else G5, weight.dtype.name), outer, steps_[0],
+        steps_[1], count, pitch, s.r, s.u_plane, empty((threads, taps * pitch), weight.dtype), u,
+    )  # fmt: skip
+    return u
+
+
+def forward(
+    x: Array, weight: Array, bias: Array | None, conv: Any, relu: bool, pooled: tuple[int, int] | None = None
+) -> tuple[Array, Array | None]:
+    """x and weight as `ready` gives them → y (N, O, OH, OW), with relu max(y, 0), and None.
+
+    With pooled, the height and width of what 2 × 2 pooling after ReLU leaves: that, and the winners (uint8).
+    """
+    r, n, kind = weight.shape[2], len(x), x.dtype
+    s = sizes_of(conv, r, x.itemsize, False)
+    threads = parts(n * s.o * s.oh * s.ow * s.c * r * r)
+    y = empty((n, s.o, *(pooled or (s.oh, s.ow))), kind)
+    winner = empty(y.shape if pooled else (0,), numpy.uint8)
+    full_bias = numpy.zeros(s.op, kind)
+    if bias is not None:
+        full_bias[: s.o] = bias
+    tiles = s.block * s.across
+    _forward.on(
+        threads, x.reshape(-1), _weights(weight, s, threads, False), full_bias, relu, transformer(BT, kind.name),
+        transformer(AT4 if r == 3 else AT2, kind.name), s, steps(tiles, s.cp), steps(s.c, 1), steps(s.c, s.op),
+        steps(tiles, s.op), empty((threads, s.frame), kind), empty((threads, _XI * s.v_plane), kind),
+        empty((threads, _XI * s.m_plane), kind), empty((threads, (s.m + 1) * s.across * s.m * s.op), kind),
+        y.reshape(-1), pooled or (0, 0), winner.reshape(-1),
+    )  # fmt: skip
+    return y, winner if pooled else None
+
+
+def backward(
+    dy: Array, y: Array | None, x: Array, weight: Array, conv: Any, wants_dx: bool
+) -> tuple[Array | None, Array, Array]:
+    """dx (None if it is not wanted), dweight, dbias; y (N, O, OH, OW) is given where forward applied ReLU."""
+    r, n, kind = weight.shape[2], len(x), x.dtype
+    s = sizes_of(conv, r, x.itemsize, True)
+    threads = parts(2 * n * s.o * s.oh * s.ow * s.c * r * r)
+    dx = empty(x.shape, kind) if wants_dx else none(x)
+    du, dbias = empty((threads, _XI * s.u_plane), kind), empty((threads, s.op), kind)
+    u = _weights(weight, s, threads, True) if wants_dx else none(x)
+    tiles, pixels = s.block * s.across, s.lines * s.across * s.m * s.m
+    _backward.on(
+        threads, ready(dy).reshape(-1), none(x) if y is None else y.reshape(-1), x.reshape(-1), u,
+        transformer(A4 if r == 3 else A2, kind.name), transformer(BT, kind.name), transformer(B, kind.name), s,
+        steps(s.o, 1), steps(tiles, s.op), steps(tiles, s.op), steps(tiles, s.cp), steps(tiles, s.cp),
+        steps(s.o, s.cp), empty((threads, s.frame), kind), empty((threads, pixels * s.op), kind),
+        empty((threads, _XI * s.v_plane), kind), empty((threads, _XI * s.m_plane), kind),
+        empty((threads, s.frame if wants_dx else 0), kind),
+        empty((threads, 0 if y is None else s.o * s.oh * s.ow), kind), dx.reshape(-1), du, dbias,
+    )  # fmt: skip
+    dweight = empty(weight.shape, kind)
+    _transform_dweight.on(
+        threads, sum_of_parts(du), transformer(GT3 if r == 3 else GT5, kind.name), s,
+        empty((threads, r * r * s.cp), kind), dweight.reshape(-1),
+    )  # fmt: skip
+    return dx if wants_dx else None, dweight, sum_of_parts(dbias)[: s.o]
