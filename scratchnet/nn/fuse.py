@@ -149,7 +149,7 @@ class Block:
     def __init__(self, modules: Sequence[Module]) -> None:
         self.modules = modules
         self.wants_dx = True
-        self._checked: set[Any] = set()
+        self._fitted: Any = None  # of what kind the last x that fitted, and the parameters, were
 
     @classmethod
     def match(cls, steps: Sequence[Module]) -> Self | None:
@@ -194,8 +194,8 @@ class Block:
         if not hasattr(x, "dtype") or backend.rung_for(x) not in KERNELS or backend.overridden():
             return False
         parameters = self._arrays()
-        key = type(x), x.shape[1:], x.ndim, x.dtype, *[(p.shape, p.dtype) for p in parameters]
-        if key not in self._checked:
+        kind = type(x), x.shape[1:], x.dtype, [(type(p), p.shape, p.dtype) for p in parameters]
+        if kind != self._fitted:
             if x.size == 0 or not self.takes(x) or not all(isinstance(p, type(x)) for p in parameters):
                 return False
             with no_grad(), backend.use("im2col"):  # the rung that need not be compiled
@@ -203,7 +203,7 @@ class Block:
                 for module in self.modules:
                     if not isinstance(module, Dropout | BatchNorm2d):
                         y, _ = module.forward(y)
-            self._checked.add(key)
+            self._fitted = kind
         return True
 
     def takes(self, x: Array) -> bool:

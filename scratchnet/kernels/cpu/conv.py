@@ -76,6 +76,8 @@ class Sizes(NamedTuple):
     x_plane: int  # from one phase of a channel of the padded input to the next
     dy_plane: int  # from one channel of the padded dy to the next
     dy_first: int  # where dy[0, 0] lies in its plane
+    read_h: int  # phases from this one on are not read
+    read_w: int
     together: int  # images whose products are summed before lanes are
 
 
@@ -133,7 +135,7 @@ def layout_of(
             start += mine.size * o_group
     sizes = Sizes(
         c, h, w, o, oh, ow, c_group * taps, taps, groups, sh, sw, ph, pw, pitch, rows,
-        c * sh * sw * x_plane, x_plane, dy_plane, dy_first,
+        c * sh * sw * x_plane, x_plane, dy_plane, dy_first, *_phases_read(weight_shape[2:], stride, dilation),
         max(1, min(16, _GROUP // (DOT_ROWS * dy_plane))),
     )  # fmt: skip
     table = functools.partial(numpy.array, dtype=numpy.int64)
@@ -143,21 +145,42 @@ def layout_of(
     )  # fmt: skip
 
 
+def _phases_read(kernel: tuple[int, ...], stride: tuple[int, int], dilation: tuple[int, int]) -> list[int]:
+    """How many phases of lines, and of columns, are read: a 1 × 1 kernel with stride 2 reads one pixel in four."""
+    return [max(u * d % s for u in range(k)) + 1 for k, s, d in zip(kernel, stride, dilation, strict=True)]
+
+
 @inner
 def pad_image(x, n, s, out):
     """Image n of x (N, C, H, W) → its phases, each in a frame of zeros. Only pixels are written, so out has to be 0."""
-    for c in range(s.c):
-        for i in range(min(s.h, s.rows - s.ph)):
-            line, first = i + s.ph, (c * s.sh + (i + s.ph) % s.sh) * s.sw
-            source = ((n * s.c + c) * s.h + i) * s.w
-            if s.sw == 1:
-                target = at(out, first * s.x_plane + line // s.sh * s.pitch + s.pw)
-                copy_row(False, target, at(x, source), x.dtype.type(0), s.w)
-            else:
-                for j in range(s.w):
-                    column = j + s.pw
-                    plane = (first + column % s.sw) * s.x_plane
-                    out[plane + line // s.sh * s.pitch + column // s.sw] = x[source + j]
+    for i in range(min(s.h, s.rows - s.ph)):
+        a, line = (i + s.ph) % s.sh, (i + s.ph) // s.sh
+        for b in range(s.read_w if a < s.read_h else 0):
+            start = (b - s.pw) % s.sw  # the first column of x that belongs to the phase
+            columns, shift = (s.w - start + s.sw - 1) // s.sw, line * s.pitch + (start + s.pw) // s.sw
+            for c in range(s.c):
+                source, target = (
+                    ((n * s.c + c) * s.h + i) * s.w + start,
+                    ((c * s.sh + a) * s.sw + b) * s.x_plane + shift,
+                )
+                if s.sw == 1:
+                    copy_row(False, at(out, target), at(x, source), x.dtype.type(0), s.w)
+                else:
+                    _copy_strided(out, target, 1, x, source, s.sw, columns)
+
+
+@inner
+def _copy_strided(out, target, out_step, x, source, x_step, count):
+    """out[target + k·out_step] = x[source + k·x_step]; the compiler makes vectors of a step that it knows."""
+    if x_step == 2 and out_step == 1:
+        for k in range(count):
+            out[target + k] = x[source + 2 * k]
+    elif x_step == 1 and out_step == 2:
+        for k in range(count):
+            out[target + 2 * k] = x[source + k]
+    else:
+        for k in range(count):
+            out[target + k * out_step] = x[source + k * x_step]
 
 
 @inner
@@ -222,8 +245,7 @@ def _gather_dx(weight, gradient, n, s, tap_row, weight_steps, dy_steps, phases, 
                         if s.sw == 1:
                             copy_row(False, at(dx, row * s.w + column), at(line, source), zero, columns)
                         else:
-                            for j in range(columns):
-                                dx[row * s.w + column + j * s.sw] = line[source + j]
+                            _copy_strided(dx, row * s.w + column, s.sw, line, source, 1, columns)
 
 
 @kernel

@@ -317,7 +317,7 @@ def conv_relu_max_pool_backward(
     most = max(layout.window.size, positions * s.o) + 1
     _backward.on(
         threads, ready(dy).reshape(-1), winner.reshape(-1), x.reshape(-1), weight.reshape(-1), s, p,
-        patch_adder(p.rows, p.columns, x.dtype.name), layout.window, layout.position,
+        patch_adder(p.rows, p.columns, x.itemsize), layout.window, layout.position,
         empty((threads, p.size), x.dtype), empty((threads, p.size if wants_dx else 0), x.dtype),
         empty(kernels, x.dtype), empty(kernels, x.dtype), empty((threads, most), numpy.int64),
         empty((threads, most), x.dtype), empty((threads, positions), numpy.int64), dx.reshape(-1), dweight, dbias,

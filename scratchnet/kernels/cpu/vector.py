@@ -523,9 +523,9 @@ def sum_row(typing_context, x, count):
 
 
 @functools.cache
-def patch_adder(rows: int, vectors: int, element: str) -> Any:
-    """The address of a compiled `add_patches` for patches of so many rows and vectors of "float32" or "float64"."""
-    signature = types.void(*_patch_arguments(getattr(types, element)))
+def patch_adder(rows: int, vectors: int, itemsize: int) -> int:
+    """The address of a compiled `add_patches` for patches of so many rows and vectors of numbers of 4 or 8 bytes."""
+    signature = types.void(*_patch_arguments(types.float32 if itemsize == 4 else types.float64))
 
     def add(total, total_pitch, x, pitch, offsets, factors, count, width):
         _add_patches_tile(rows, vectors, total, total_pitch, x, pitch, offsets, factors, count, width)

@@ -28,7 +28,7 @@ from typing import Any, NamedTuple
 
 import numpy
 
-from scratchnet.kernels.cpu._arrays import empty, none, ready, steps, sum_of_parts
+from scratchnet.kernels.cpu._arrays import empty, none, optional, ready, steps, sum_of_parts
 from scratchnet.kernels.cpu._compile import inner, kernel, parts
 from scratchnet.kernels.cpu.elementwise import select
 from scratchnet.kernels.cpu.vector import at, contract, copy_row_where_active, lanes, lanes_of, transpose
@@ -51,6 +51,8 @@ from scratchnet.ops.shape import Array
 
 _XI = SIZE * SIZE  # ξ
 _BLOCK = 512 * 1024  # bytes of V and M together
+_CHANNELS = 12  # with fewer, more than a quarter of a vector of 16 lanes would be empty
+_NO_WINNER = numpy.empty(0, numpy.uint8)
 _LEAST = 16  # tiles in a block: so often is a number of U used when it has been loaded
 
 
@@ -87,7 +89,7 @@ def suits(s: Any, kernel_size: tuple[int, int], dilation: tuple[int, int]) -> bo
     m = SIZE + 1 - r
     outputs = s.oh * s.ow
     computed = -(-s.oh // m) * -(-s.ow // m) * m * m
-    return min(s.c, s.o) >= 16 and computed <= 2 * outputs
+    return min(s.c, s.o) >= _CHANNELS and computed <= 2 * outputs
 
 
 @functools.lru_cache(256)
@@ -184,17 +186,22 @@ def _pool(top, bottom, y, winner):
 
 @kernel
 def _forward(
-    t, threads, x, u, bias, relu, bt, at_, s, v_row, v_step, u_step, m_row, frames, vs, ms, lines, y, pooled, winner
+    t, threads, x, u, bias, relu, bt, at_, s, v_row, v_step, u_step, m_row, work, y, pooled, winner
 ):  # fmt: skip
     """y (N, O, OH, OW), or, if winner is not empty, its max pooling: `pooled` lines and columns of that.
 
-    bias (op,). frames, vs, ms, lines (threads, …): scratch memory, `lines` for m lines of pixels and two pooled ones.
+    work (threads, …): scratch memory. An empty bias is none.
     """
     n_images, lanes, (ph, pw) = x.size // (s.c * s.h * s.w), lanes_of(x), pooled
-    frame, v, products, line = frames[t], vs[t], ms[t], lines[t]
-    frame[:] = 0
     wide = s.across * s.m * s.op  # a line of output pixels
-    small, where = line[s.m * wide :], line[s.m * wide + wide // 2 :]
+    frame, rest = work[t, : s.frame], work[t, s.frame :]
+    v, rest = rest[: _XI * s.v_plane], rest[_XI * s.v_plane :]
+    products, rest = rest[: _XI * s.m_plane], rest[_XI * s.m_plane :]
+    line, small, where = rest[: s.m * wide], rest[s.m * wide :], rest[s.m * wide + wide // 2 :]
+    added = rest[s.m * wide + wide :]  # bias, for all channels of the vectors
+    frame[:] = 0
+    added[:] = 0
+    added[: bias.size] = bias
     first, end = t * n_images // threads * s.lines, (t + 1) * n_images // threads * s.lines
     for start in range(first, end, s.block):
         count = min(s.block, end - start)
@@ -217,7 +224,7 @@ def _forward(
                 s.m * s.op, s.across, s.op // lanes,
             )  # fmt: skip
             if winner.size:
-                _add_bias(line[: s.m * wide], bias, False)
+                _add_bias(line, added, False)
                 for h in range(0, s.m, 2):
                     row = (i * s.m + h) // 2
                     if row < ph:
@@ -233,7 +240,7 @@ def _forward(
                             for j in range(pw):
                                 winner[target + o * ph * pw + j] = numpy.uint8(where[j * s.op + o])
             else:
-                _add_bias(line[: s.m * wide], bias, relu)
+                _add_bias(line, added, relu)
                 for h in range(min(s.m, s.oh - i * s.m)):
                     target = at(y, (n * s.o * s.oh + i * s.m + h) * s.ow)
                     transpose(target, s.oh * s.ow, at(line, h * wide), s.op, s.ow, s.o)
@@ -241,21 +248,24 @@ def _forward(
 
 @kernel
 def _backward(
-    t, threads, dy, y, x, u, a, bt, b, s, channel, dm_row, dm_step, v_row, v_step, u_step, frames, outputs, vs, ms,
-    dframes, active, dx, du, dbias,
+    t, threads, dy, y, x, u, a, bt, b, s, channel, m_row, v_row, u_row, work, dx, du, dbias
 ):  # fmt: skip
     """du (threads, …) and dbias (threads, op): each thread's sums. An empty y: no ReLU; an empty dx: not wanted.
 
-    Scratch memory: frames, dframes (threads, padded image), outputs (threads, padded dy), vs, ms, active (threads,
-    image of dy).
+    work (threads, …): scratch memory.
     """
     n_images, lanes = x.size // (s.c * s.h * s.w), lanes_of(x)
-    frame, output, v, products, dframe = frames[t], outputs[t], vs[t], ms[t], dframes[t]
+    wide = s.across * s.m * s.op  # a line of output pixels
+    output_size = s.lines * s.m * wide
+    frame, rest = work[t, : s.frame], work[t, s.frame :]
+    dframe, rest = rest[: s.frame], rest[s.frame :]
+    output, rest = rest[:output_size], rest[output_size:]
+    v, rest = rest[: _XI * s.v_plane], rest[_XI * s.v_plane :]
+    products, active = rest[: _XI * s.m_plane], rest[_XI * s.m_plane :]
     total = dbias[t]
     frame[:] = 0
     output[:] = 0
     total[:] = 0
-    wide = s.across * s.m * s.op  # a line of output pixels
     first, end = t * n_images // threads * s.lines, (t + 1) * n_images // threads * s.lines
     if first == end:
         du[t] = 0
@@ -265,7 +275,7 @@ def _backward(
             n, i = (start + k) // s.lines, (start + k) % s.lines
             if i == 0:
                 _load_image(x, n, s, frame)
-                _load_gradient(dy, y, n, s, active[t], output, total)
+                _load_gradient(dy, y, n, s, active, output, total)
             transform(
                 bt, at(frame, i * s.m * s.frame_w * s.cp), s.frame_w * s.cp, s.cp, s.m * s.cp,
                 at(v, k * s.across * s.cp), SIZE * s.v_plane, s.v_plane, s.cp, s.across, s.cp // lanes,
@@ -276,12 +286,12 @@ def _backward(
             )  # fmt: skip
         tiles = count * s.across
         _multiply(
-            s.o, s.cp, tiles, products, channel, dm_step, s.m_plane, v, v_row, s.v_plane, du[t], u_step, s.u_plane,
+            s.o, s.cp, tiles, products, channel, m_row, s.m_plane, v, v_row, s.v_plane, du[t], u_row, s.u_plane,
             start > first,
         )  # fmt: skip
         if dx.size:
             _multiply(
-                tiles, s.cp, s.o, products, dm_row, channel, s.m_plane, u, u_step, s.u_plane, v, v_row, s.v_plane, False
+                tiles, s.cp, s.o, products, m_row, channel, s.m_plane, u, u_row, s.u_plane, v, v_row, s.v_plane, False
             )  # fmt: skip
             for k in range(count):
                 n, i = (start + k) // s.lines, (start + k) % s.lines
@@ -320,7 +330,7 @@ def _weights(weight: Array, s: Sizes, threads: int, backward: bool) -> Array:
     steps_ = (s.c * taps, taps) if backward else (taps, s.c * taps)
     u = empty((_XI * s.u_plane,), weight.dtype)
     _transform_weight.on(
-        threads, weight.reshape(-1), taps, transformer(G3 if s.r == 3 else G5, weight.dtype.name), outer, steps_[0],
+        threads, weight.reshape(-1), taps, transformer(G3 if s.r == 3 else G5, weight.itemsize), outer, steps_[0],
         steps_[1], count, pitch, s.r, s.u_plane, empty((threads, taps * pitch), weight.dtype), u,
     )  # fmt: skip
     return u
@@ -337,17 +347,14 @@ def forward(
     s = sizes_of(conv, r, x.itemsize, False)
     threads = parts(n * s.o * s.oh * s.ow * s.c * r * r)
     y = empty((n, s.o, *(pooled or (s.oh, s.ow))), kind)
-    winner = empty(y.shape if pooled else (0,), numpy.uint8)
-    full_bias = numpy.zeros(s.op, kind)
-    if bias is not None:
-        full_bias[: s.o] = bias
+    winner = empty(y.shape, numpy.uint8) if pooled else _NO_WINNER
     tiles = s.block * s.across
+    scratch = s.frame + _XI * (s.v_plane + s.m_plane) + (s.m + 1) * s.across * s.m * s.op + s.op
     _forward.on(
-        threads, x.reshape(-1), _weights(weight, s, threads, False), full_bias, relu, transformer(BT, kind.name),
-        transformer(AT4 if r == 3 else AT2, kind.name), s, steps(tiles, s.cp), steps(s.c, 1), steps(s.c, s.op),
-        steps(tiles, s.op), empty((threads, s.frame), kind), empty((threads, _XI * s.v_plane), kind),
-        empty((threads, _XI * s.m_plane), kind), empty((threads, (s.m + 1) * s.across * s.m * s.op), kind),
-        y.reshape(-1), pooled or (0, 0), winner.reshape(-1),
+        threads, x.reshape(-1), _weights(weight, s, threads, False), optional(bias, x), relu,
+        transformer(BT, x.itemsize), transformer(AT4 if r == 3 else AT2, x.itemsize), s, steps(tiles, s.cp),
+        steps(s.c, 1), steps(s.c, s.op), steps(tiles, s.op), empty((threads, scratch), kind), y.reshape(-1),
+        pooled or (0, 0), winner.reshape(-1),
     )  # fmt: skip
     return y, winner if pooled else None
 
@@ -363,18 +370,16 @@ def backward(
     du, dbias = empty((threads, _XI * s.u_plane), kind), empty((threads, s.op), kind)
     u = _weights(weight, s, threads, True) if wants_dx else none(x)
     tiles, pixels = s.block * s.across, s.lines * s.across * s.m * s.m
+    scratch = 2 * s.frame + pixels * s.op + _XI * (s.v_plane + s.m_plane) + (0 if y is None else s.op * s.oh * s.ow)
     _backward.on(
         threads, ready(dy).reshape(-1), none(x) if y is None else y.reshape(-1), x.reshape(-1), u,
-        transformer(A4 if r == 3 else A2, kind.name), transformer(BT, kind.name), transformer(B, kind.name), s,
-        steps(s.o, 1), steps(tiles, s.op), steps(tiles, s.op), steps(tiles, s.cp), steps(tiles, s.cp),
-        steps(s.o, s.cp), empty((threads, s.frame), kind), empty((threads, pixels * s.op), kind),
-        empty((threads, _XI * s.v_plane), kind), empty((threads, _XI * s.m_plane), kind),
-        empty((threads, s.frame if wants_dx else 0), kind),
-        empty((threads, 0 if y is None else s.o * s.oh * s.ow), kind), dx.reshape(-1), du, dbias,
+        transformer(A4 if r == 3 else A2, x.itemsize), transformer(BT, x.itemsize), transformer(B, x.itemsize), s,
+        steps(s.o, 1), steps(tiles, s.op), steps(tiles, s.cp), steps(s.o, s.cp), empty((threads, scratch), kind),
+        dx.reshape(-1), du, dbias,
     )  # fmt: skip
     dweight = empty(weight.shape, kind)
     _transform_dweight.on(
-        threads, sum_of_parts(du), transformer(GT3 if r == 3 else GT5, kind.name), s,
+        threads, sum_of_parts(du), transformer(GT3 if r == 3 else GT5, x.itemsize), s,
         empty((threads, r * r * s.cp), kind), dweight.reshape(-1),
     )  # fmt: skip
     return dx if wants_dx else None, dweight, sum_of_parts(dbias)[: s.o]

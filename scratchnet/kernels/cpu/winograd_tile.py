@@ -146,9 +146,9 @@ def _arguments(element: Any) -> list[Any]:
 
 
 @functools.cache
-def transformer(which: int, element: str) -> int:
-    """The address of a compiled `transform` by MATRICES[which], for "float32" or "float64"."""
-    signature = types.void(*_arguments(getattr(types, element)))
+def transformer(which: int, itemsize: int) -> int:
+    """The address of a compiled `transform` by MATRICES[which], for numbers of 4 or 8 bytes."""
+    signature = types.void(*_arguments(types.float32 if itemsize == 4 else types.float64))
 
     def transform_tiles(x, x_row, x_column, x_tile, y, y_row, y_column, y_tile, tiles, vectors):
         lanes = lanes_of(x)
