@@ -16,15 +16,20 @@ in registers, for dx the kernels of all output channels whose pixel is (i, j).
 """
 
 import functools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
 
 from scratchnet.kernels.cpu import conv, winograd
 from scratchnet.kernels.cpu._arrays import empty, none, optional, ready, steps, sum_of_parts
 from scratchnet.kernels.cpu._compile import inner, kernel, parts
 from scratchnet.kernels.cpu.vector import (
     BYTES,
+    I64,
     PATCH,
     ROWS,
     add_patches,
@@ -182,28 +187,55 @@ def _copy_channels_last(x, n, s, pitch, out):
         transpose(target, s.c, at(x, (n * s.c * s.h + i) * s.w), s.h * s.w, s.c, s.w)
 
 
-@inner
-def _collect_channel(dy, winner, first, window, position, offsets, factors):
-    """The pixels of one output channel that have a gradient: where they see the image, and the gradient. → how many."""
-    count, nothing = 0, position.size - 1
-    for q in range(window.size):
-        k = winner[first + q]
-        offsets[count] = window[q] + position[k]
-        factors[count] = dy[first + q]
-        count += k != nothing
-    return count
+@intrinsic
+def _collect_channel(typing_context, winner, dy, windows, window, position, nothing, offsets, factors):
+    """The pixels of one output channel that have a gradient: where they see the image, and the gradient. → how many.
+
+    For every window q with a winner k: window[q] + position[k], dy[q].
+    """
+    signature = types.int64(winner, dy, types.int64, window, position, types.int64, offsets, factors)
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        winner, dy, windows, window, position, nothing, offsets, factors = args
+        found = cgutils.alloca_once_value(builder, ir.Constant(I64, 0))
+        with cgutils.for_range(builder, windows) as loop:
+            k = builder.zext(builder.load(builder.gep(winner, [loop.index])), I64)
+            place = builder.add(_entry(builder, window, loop.index), _entry(builder, position, k))
+            at = builder.load(found)
+            builder.store(place, builder.gep(offsets, [at]))  # the next one writes over it if it does not count
+            builder.store(_entry(builder, dy, loop.index), builder.gep(factors, [at]))
+            counts = builder.zext(builder.icmp_signed("!=", k, nothing), I64)
+            builder.store(builder.add(at, counts), found)
+        return builder.load(found)
+
+    return signature, generate
 
 
-@inner
-def _collect_window(dy, winner, first, channels, windows, kernel_size, offsets, factors, counts):
-    """For one window and each position k in it, the output channels whose winner is k: their kernels, the gradients."""
-    counts[:] = 0
-    for o in range(channels):
-        k = winner[first + o * windows]
-        q = k * channels + counts[k]
-        offsets[q] = o * kernel_size
-        factors[q] = dy[first + o * windows]
-        counts[k] += 1
+@intrinsic
+def _collect_window(typing_context, winner, dy, channels, windows, kernel_size, offsets, factors, counts):
+    """For one window and each position k in it, the output channels whose winner is k: their kernels, the gradients.
+
+    Channel o lies at winner[o·windows]; list k begins at k·channels, and counts[k], 0 before, says how long it is.
+    """
+    signature = types.void(winner, dy, types.int64, types.int64, types.int64, offsets, factors, counts)
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        winner, dy, channels, windows, kernel_size, offsets, factors, counts = args
+        with cgutils.for_range(builder, channels) as loop:
+            source = builder.mul(loop.index, windows)
+            k = builder.zext(builder.load(builder.gep(winner, [source])), I64)
+            count = builder.gep(counts, [k])
+            at = builder.add(builder.mul(k, channels), builder.load(count))
+            builder.store(builder.mul(loop.index, kernel_size), builder.gep(offsets, [at]))
+            builder.store(_entry(builder, dy, source), builder.gep(factors, [at]))
+            builder.store(builder.add(builder.load(count), ir.Constant(I64, 1)), count)
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+def _entry(builder: Any, table: Any, index: Any) -> Any:
+    return builder.load(builder.gep(table, [index]))
 
 
 @inner
@@ -245,7 +277,11 @@ def _backward(
     for n in range(t * n_images // threads, (t + 1) * n_images // threads):
         _copy_channels_last(x, n, s, p.pitch, image)
         for o in range(s.o):
-            found = _collect_channel(dy, winner, (n * s.o + o) * windows, window, position, offset, factor)
+            first = (n * s.o + o) * windows
+            found = _collect_channel(
+                at(winner, first), at(dy, first), windows, at(window, 0), at(position, 0), position.size - 1,
+                at(offset, 0), at(factor, 0),
+            )  # fmt: skip
             dbias[t, o] += sum_row(at(factor, 0), found)
             _add(
                 adder, p, at(dkernel, o * kernel_size), p.kernel_pitch, at(image, 0), p.pitch, at(offset, 0),
@@ -254,7 +290,12 @@ def _backward(
         if dx.size:
             gradient[:] = zero
             for q in range(windows):
-                _collect_window(dy, winner, n * s.o * windows + q, s.o, windows, kernel_size, offset, factor, count)
+                first = n * s.o * windows + q
+                count[:] = 0
+                _collect_window(
+                    at(winner, first), at(dy, first), s.o, windows, kernel_size, at(offset, 0), at(factor, 0),
+                    at(count, 0),
+                )  # fmt: skip
                 for k in range(position.size - 1):
                     if count[k] > 0:
                         _add(

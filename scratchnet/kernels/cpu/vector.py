@@ -428,6 +428,48 @@ def _add_patches_tile(typing_context, rows, vectors, total, total_pitch, x, pitc
     return signature, generate
 
 
+def _largest_of_four(emit: _Emitter, window: list[Any], relu: Any) -> tuple[Any, Any]:
+    """The maximum of four vectors, lane by lane, and which it is, 0 … 3, the first of equals; NaN wins.
+
+    Where the flag `relu` is set and that is not above 0: 0, and 4.
+    """
+    builder, numbers = emit.builder, ir.VectorType(I32, emit.lanes)
+
+    def position(k: int) -> Any:
+        return ir.Constant(numbers, [k] * emit.lanes)
+
+    best, where = window[0], position(0)
+    for k in (1, 2, 3):
+        nan = builder.fcmp_unordered("uno", window[k], window[k])
+        better = builder.or_(builder.fcmp_ordered(">", window[k], best), nan)
+        best = builder.select(better, window[k], best)
+        where = builder.select(better, position(k), where)
+    dead = builder.and_(relu, builder.fcmp_ordered("<=", best, emit.zero))
+    return builder.select(dead, emit.zero, best), builder.select(dead, position(4), where)
+
+
+@intrinsic
+def max_of_pixels(typing_context, top, bottom, pixel, y, winner, vectors):
+    """ReLU of the maximum of 2 × 2 pixels, channel by channel: of top, top + pixel, bottom and bottom + pixel.
+
+    winner, a number like y: which it is, 0 … 3, or 4 where ReLU passes nothing. So many vectors of channels.
+    """
+    signature = types.void(top, bottom, types.int64, y, winner, types.int64)
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        top, bottom, pixel, y, winner, vectors = args
+        emit = _Emitter(context, builder, signature.args[0].dtype)
+        with emit.loop(vectors) as v:
+            start = builder.mul(v, ir.Constant(I64, emit.lanes))
+            window = [emit.load(emit.at(emit.at(p, start), k)) for p in (top, bottom) for k in (0, pixel)]
+            best, where = _largest_of_four(emit, window, ir.Constant(ir.VectorType(I1, emit.lanes), [1] * emit.lanes))
+            emit.store(best, emit.at(y, start))
+            emit.store(builder.sitofp(where, emit.vector), emit.at(winner, start))
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
 @intrinsic
 def max_of_squares(typing_context, relu, top, bottom, bias, y, winner, count):
     """2 × 2 max pooling of a vector of windows: y[j], winner[j] from top[2j], top[2j + 1], bottom[2j], bottom[2j + 1].
@@ -444,25 +486,13 @@ def max_of_squares(typing_context, relu, top, bottom, bias, y, winner, count):
         numbers = ir.VectorType(I32, emit.lanes)
         bias = emit.splat(bias if emit.size == 8 else builder.fptrunc(bias, emit.element))
         mask = emit.mask(count)
-
-        def position(k: int) -> Any:
-            return ir.Constant(numbers, [k] * emit.lanes)
-
         window = []
         for row in (top, bottom):
             pair = [emit.load(emit.at(row, k * emit.lanes)) for k in (0, 1)]
             for k in (0, 1):  # the even and the odd columns
                 columns = ir.Constant(numbers, list(range(k, 2 * emit.lanes, 2)))
                 window.append(builder.fadd(builder.shuffle_vector(*pair, columns), bias))
-        best, where = window[0], position(0)
-        for k in (1, 2, 3):
-            nan = builder.fcmp_unordered("uno", window[k], window[k])
-            better = builder.or_(builder.fcmp_ordered(">", window[k], best), nan)
-            best = builder.select(better, window[k], best)
-            where = builder.select(better, position(k), where)
-        dead = builder.and_(emit.flag(relu), builder.fcmp_ordered("<=", best, emit.zero))
-        best = builder.select(dead, emit.zero, best)
-        where = builder.select(dead, position(4), where)
+        best, where = _largest_of_four(emit, window, emit.flag(relu))
         emit.store(best, y, mask)
         emit.store(builder.trunc(where, ir.VectorType(I8, emit.lanes)), winner, mask)
         return context.get_dummy_value()

@@ -31,7 +31,16 @@ import numpy
 from scratchnet.kernels.cpu._arrays import empty, none, optional, ready, steps, sum_of_parts
 from scratchnet.kernels.cpu._compile import inner, kernel, parts
 from scratchnet.kernels.cpu.elementwise import select
-from scratchnet.kernels.cpu.vector import at, contract, copy_row_where_active, lanes, lanes_of, transpose
+from scratchnet.kernels.cpu.vector import (
+    at,
+    contract,
+    copy_row_where_active,
+    lanes,
+    lanes_of,
+    max_of_pixels,
+    sum_row,
+    transpose,
+)
 from scratchnet.kernels.cpu.winograd_tile import (
     A2,
     A4,
@@ -154,34 +163,23 @@ def _multiply(rows, columns, length, a, a_row, a_step, a_plane, b, b_step, b_pla
 
 @inner
 def _add_bias(line, bias, relu):
-    """line (pixels, O) += bias, with relu max(…, 0)."""
+    """line (pixels, O) += bias, which is as long, with relu max(…, 0)."""
     zero = line.dtype.type(0)
-    for j in range(line.size // bias.size):
-        pixel = line[j * bias.size : (j + 1) * bias.size]
-        for o in range(bias.size):
-            pixel[o] += bias[o]
-        if relu:
-            for o in range(bias.size):
-                pixel[o] = select(pixel[o] <= 0, zero, pixel[o])
+    for i in range(line.size):
+        line[i] += bias[i]
+    if relu:
+        for i in range(line.size):
+            line[i] = select(line[i] <= 0, zero, line[i])
 
 
 @inner
-def _pool(top, bottom, y, winner):
-    """ReLU of the maximum of 2 × 2 pixels of two lines (pixels, O); winner: which, 0 … 3, or 4: ReLU passed nothing."""
-    zero, dead = y.dtype.type(0), y.dtype.type(4)
-    for o in range(y.size):
-        best, where = top[o], zero
-        value = top[y.size + o]
-        better = (value > best) | (value != value)
-        best, where = select(better, value, best), select(better, y.dtype.type(1), where)
-        value = bottom[o]
-        better = (value > best) | (value != value)
-        best, where = select(better, value, best), select(better, y.dtype.type(2), where)
-        value = bottom[y.size + o]
-        better = (value > best) | (value != value)
-        best, where = select(better, value, best), select(better, y.dtype.type(3), where)
-        nothing = best <= 0
-        y[o], winner[o] = select(nothing, zero, best), select(nothing, dead, where)
+def _store_pooled(pooled, where, n, s, windows, buffer, y, winner):
+    """Image n of y and winner (N, O, PH, PW) from pooled and where (PH·PW, O)."""
+    target = n * s.o * windows
+    transpose(at(y, target), windows, at(pooled, 0), s.op, windows, s.o)
+    transpose(at(buffer, 0), windows, at(where, 0), s.op, windows, s.o)
+    for i in range(s.o * windows):
+        winner[target + i] = numpy.uint8(buffer[i])
 
 
 @kernel
@@ -197,11 +195,13 @@ def _forward(
     frame, rest = work[t, : s.frame], work[t, s.frame :]
     v, rest = rest[: _XI * s.v_plane], rest[_XI * s.v_plane :]
     products, rest = rest[: _XI * s.m_plane], rest[_XI * s.m_plane :]
-    line, small, where = rest[: s.m * wide], rest[s.m * wide :], rest[s.m * wide + wide // 2 :]
-    added = rest[s.m * wide + wide :]  # bias, for all channels of the vectors
+    line, rest = rest[: s.m * wide], rest[s.m * wide :]
+    added, rest = rest[:wide], rest[wide:]
+    small, where, buffer = rest[: ph * pw * s.op], rest[ph * pw * s.op :], rest[2 * ph * pw * s.op :]
     frame[:] = 0
     added[:] = 0
-    added[: bias.size] = bias
+    for pixel in range(s.across * s.m if bias.size else 0):
+        added[pixel * s.op : pixel * s.op + s.o] = bias
     first, end = t * n_images // threads * s.lines, (t + 1) * n_images // threads * s.lines
     for start in range(first, end, s.block):
         count = min(s.block, end - start)
@@ -224,24 +224,20 @@ def _forward(
                 s.m * s.op, s.across, s.op // lanes,
             )  # fmt: skip
             if winner.size:
-                _add_bias(line, added, False)
-                for h in range(0, s.m, 2):
-                    row = (i * s.m + h) // 2
-                    if row < ph:
-                        for j in range(pw):
-                            pixel = h * wide + 2 * j * s.op
-                            _pool(
-                                line[pixel : pixel + 2 * s.op], line[pixel + wide : pixel + wide + 2 * s.op],
-                                small[j * s.op : (j + 1) * s.op], where[j * s.op : (j + 1) * s.op],
-                            )  # fmt: skip
-                        target = (n * s.o * ph + row) * pw
-                        transpose(at(y, target), ph * pw, at(small, 0), s.op, pw, s.o)
-                        for o in range(s.o):
-                            for j in range(pw):
-                                winner[target + o * ph * pw + j] = numpy.uint8(where[j * s.op + o])
+                for h in range(s.m):
+                    _add_bias(line[h * wide : (h + 1) * wide], added, False)
+                for row in range(i * s.m // 2, min((i + 1) * s.m // 2, ph)):
+                    for j in range(pw):
+                        top, target = (2 * row - i * s.m) * wide + 2 * j * s.op, (row * pw + j) * s.op
+                        max_of_pixels(
+                            at(line, top), at(line, top + wide), s.op, at(small, target), at(where, target),
+                            s.op // lanes,
+                        )  # fmt: skip
+                if i == s.lines - 1:
+                    _store_pooled(small, where, n, s, ph * pw, buffer, y, winner)
             else:
-                _add_bias(line, added, relu)
                 for h in range(min(s.m, s.oh - i * s.m)):
+                    _add_bias(line[h * wide : (h + 1) * wide], added, relu)
                     target = at(y, (n * s.o * s.oh + i * s.m + h) * s.ow)
                     transpose(target, s.oh * s.ow, at(line, h * wide), s.op, s.ow, s.o)
 
@@ -315,12 +311,10 @@ def _load_gradient(dy, y, n, s, active, output, total):
     if y.size:
         copy_row_where_active(at(active, 0), source, at(y, n * s.o * pixels), s.o * pixels)
         source = at(active, 0)
+    for o in range(s.o):
+        total[o] += sum_row(at(source, o * pixels), pixels)
     for i in range(s.oh):
         transpose(at(output, i * wide), s.op, at(source, i * s.ow), pixels, s.o, s.ow)
-        for j in range(s.ow):
-            pixel = output[i * wide + j * s.op : i * wide + (j + 1) * s.op]
-            for o in range(total.size):
-                total[o] += pixel[o]
 
 
 def _weights(weight: Array, s: Sizes, threads: int, backward: bool) -> Array:
@@ -349,7 +343,8 @@ def forward(
     y = empty((n, s.o, *(pooled or (s.oh, s.ow))), kind)
     winner = empty(y.shape, numpy.uint8) if pooled else _NO_WINNER
     tiles = s.block * s.across
-    scratch = s.frame + _XI * (s.v_plane + s.m_plane) + (s.m + 1) * s.across * s.m * s.op + s.op
+    pixels = (s.m + 1) * s.across * s.m + (3 * pooled[0] * pooled[1] if pooled else 0)
+    scratch = s.frame + _XI * (s.v_plane + s.m_plane) + pixels * s.op
     _forward.on(
         threads, x.reshape(-1), _weights(weight, s, threads, False), optional(bias, x), relu,
         transformer(BT, x.itemsize), transformer(AT4 if r == 3 else AT2, x.itemsize), s, steps(tiles, s.cp),
