@@ -39,7 +39,17 @@ import numpy
 from scratchnet.kernels.cpu import conv_batch, winograd
 from scratchnet.kernels.cpu._arrays import empty, none, optional, ready, steps, sum_of_parts
 from scratchnet.kernels.cpu._compile import inner, kernel, parts
-from scratchnet.kernels.cpu.vector import DOT_ROWS, ROWS, at, contract, copy_row, copy_row_where_active, dot, sum_row
+from scratchnet.kernels.cpu.vector import (
+    DOT_ROWS,
+    ROWS,
+    at,
+    clear,
+    contract,
+    copy_row,
+    copy_row_where_active,
+    dot,
+    sum_row,
+)
 from scratchnet.ops.shape import Array, Pair, output_size, pair
 
 _GROUP = 4096  # numbers of dy that dweight's inner loop goes over, to and fro: half of a usual level-1 cache
@@ -166,21 +176,18 @@ def pad_image(x, n, s, out):
                 if s.sw == 1:
                     copy_row(False, at(out, target), at(x, source), x.dtype.type(0), s.w)
                 else:
-                    _copy_strided(out, target, 1, x, source, s.sw, columns)
+                    _copy_strided(at(out, target), 1, at(x, source), s.sw, columns)
 
 
 @inner
-def _copy_strided(out, target, out_step, x, source, x_step, count):
-    """out[target + k·out_step] = x[source + k·x_step]; the compiler makes vectors of a step that it knows."""
+def _copy_strided(out, out_step, x, x_step, count):
+    """out[k·out_step] = x[k·x_step]; the compiler makes vectors of a step that it knows."""
     if x_step == 2 and out_step == 1:
         for k in range(count):
-            out[target + k] = x[source + 2 * k]
-    elif x_step == 1 and out_step == 2:
-        for k in range(count):
-            out[target + 2 * k] = x[source + k]
+            out[k] = x[2 * k]
     else:
         for k in range(count):
-            out[target + k * out_step] = x[source + k * x_step]
+            out[k * out_step] = x[k * x_step]
 
 
 @inner
@@ -201,8 +208,9 @@ def _forward(t, threads, x, weight, bias, y, s, relu, offset, weight_row, weight
     """work (threads, …): scratch memory, for a padded image and ROWS·OH·Q numbers of the result."""
     n_images, o_group, zero = y.size // (s.o * s.oh * s.ow), s.o // s.groups, x.dtype.type(0)
     columns = (s.oh - 1) * s.pitch + s.ow
-    image, line = work[t, : s.image], work[t, s.image :]
-    image[:] = 0
+    image = at(work, t * work.shape[1])
+    line = at(image, s.image)
+    clear(image, s.image)
     for n in range(t * n_images // threads, (t + 1) * n_images // threads):
         pad_image(x, n, s, image)
         for g in range(s.groups):
@@ -211,7 +219,7 @@ def _forward(t, threads, x, weight, bias, y, s, relu, offset, weight_row, weight
                 rows = min(ROWS, (g + 1) * o_group - o)
                 contract(
                     rows, columns, s.k, at(weight, o * s.k), at(weight_row, 0), at(weight_step, 0),
-                    at(image, first), at(offset, 0), at(line, 0), at(line_row, 0), False,
+                    at(image, first), at(offset, 0), line, at(line_row, 0), False,
                 )  # fmt: skip
                 for k in range(rows):
                     b = bias[o + k] if bias.size else zero
@@ -235,7 +243,7 @@ def _gather_dx(weight, gradient, n, s, tap_row, weight_steps, dy_steps, phases, 
                 contract(
                     rows, (lines - 1) * s.pitch + columns, count, at(weight, group * s.k + (block - c) * s.taps),
                     at(tap_row, 0), at(weight_steps, start), at(gradient, group * s.dy_plane + first),
-                    at(dy_steps, start), at(line, 0), at(line_row, 0), False,
+                    at(dy_steps, start), line, at(line_row, 0), False,
                 )  # fmt: skip
                 for k in range(rows):
                     for i in range(lines):
@@ -245,7 +253,7 @@ def _gather_dx(weight, gradient, n, s, tap_row, weight_steps, dy_steps, phases, 
                         if s.sw == 1:
                             copy_row(False, at(dx, row * s.w + column), at(line, source), zero, columns)
                         else:
-                            _copy_strided(dx, row * s.w + column, s.sw, line, source, 1, columns)
+                            _copy_strided(at(dx, row * s.w + column), s.sw, at(line, source), 1, columns)
 
 
 @kernel
@@ -263,27 +271,29 @@ def _backward(
     image_size, gradient_size = s.image, s.o * s.dy_plane
     columns = (s.oh - 1) * s.pitch + s.ow
     images, gradients = s.together * image_size, s.together * gradient_size
-    image, gradient, line = work[t, :images], work[t, images : images + gradients], work[t, images + gradients :]
-    work[t, : images + gradients] = 0
-    dbias[t] = 0
+    image = at(work, t * work.shape[1])
+    gradient, line = at(image, images), at(image, images + gradients)
+    own_dweight, own_dbias = at(dweight, t * s.o * s.k), at(dbias, t * s.o)
+    clear(image, images + gradients)
+    clear(own_dbias, s.o)
     start, end = t * n_images // threads, (t + 1) * n_images // threads
     if start == end:
-        dweight[t] = 0
+        clear(own_dweight, s.o * s.k)
     for n in range(start, end, s.together):
         together = min(s.together, end - n)
         for k in range(together):
-            own_image, own_gradient = image[k * image_size :], gradient[k * gradient_size :]
+            own_image, own_gradient = at(image, k * image_size), at(gradient, k * gradient_size)
             pad_image(x, n + k, s, own_image)
             pad_gradient(dy, y, n + k, s, own_gradient)
             for o in range(s.o):
-                dbias[t, o] += sum_row(at(own_gradient, o * s.dy_plane), s.dy_plane)
+                own_dbias[o] += sum_row(at(own_gradient, o * s.dy_plane), s.dy_plane)
             if dx.size:
                 _gather_dx(weight, own_gradient, n + k, s, tap_row, weight_steps, dy_steps, phases, line_row, line, dx)
         for g in range(s.groups):
             for o in range(g * o_group, (g + 1) * o_group, DOT_ROWS):
                 dot(
                     min(DOT_ROWS, (g + 1) * o_group - o), s.k, columns, at(gradient, o * s.dy_plane + s.dy_first),
-                    at(dy_row, 0), at(image, g * first_channel), at(offset, 0), at(dweight, (t * s.o + o) * s.k),
+                    at(dy_row, 0), at(image, g * first_channel), at(offset, 0), at(own_dweight, o * s.k),
                     at(weight_row, 0), n > start, together, gradient_size, image_size,
                 )  # fmt: skip
 

@@ -211,6 +211,18 @@ def at(typing_context, base, offset):
     return types.CPointer(element)(base, types.int64), generate
 
 
+@intrinsic
+def clear(typing_context, pointer, count):
+    """pointer[i] = 0 for i < count."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        size = ir.Constant(I64, signature.args[0].dtype.bitwidth // 8)
+        cgutils.memset(builder, args[0], builder.mul(args[1], size), 0)
+        return context.get_dummy_value()
+
+    return types.void(pointer, types.int64), generate
+
+
 # The types of a shared function's arguments: a number, a pointer to elements, a pointer to a table of offsets, a flag.
 N, X, T, B = types.int64, "element", types.CPointer(types.int64), types.boolean
 

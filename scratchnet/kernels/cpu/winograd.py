@@ -33,6 +33,7 @@ from scratchnet.kernels.cpu._compile import inner, kernel, parts
 from scratchnet.kernels.cpu.elementwise import select
 from scratchnet.kernels.cpu.vector import (
     at,
+    clear,
     contract,
     copy_row_where_active,
     lanes,
@@ -123,24 +124,25 @@ def _transform_weight(t, threads, weight, taps, g, outer, outer_step, inner_step
 
     work (threads, r·r·pitch): scratch memory.
     """
-    lanes, line = lanes_of(weight), work[t]
-    line[:] = 0
+    lanes, line = lanes_of(weight), at(work, t * taps * pitch)
+    clear(line, taps * pitch)
     for k in range(t * outer // threads, (t + 1) * outer // threads):
-        transpose(at(line, 0), pitch, at(weight, k * outer_step), inner_step, count, taps)  # (taps, count)
+        transpose(line, pitch, at(weight, k * outer_step), inner_step, count, taps)  # (taps, count)
         transform(
-            g, at(line, 0), r * pitch, pitch, 0, at(out, k * pitch), SIZE * plane, plane, 0, 1, pitch // lanes
+            g, line, r * pitch, pitch, 0, at(out, k * pitch), SIZE * plane, plane, 0, 1, pitch // lanes
         )  # fmt: skip
 
 
 @kernel
 def _transform_dweight(t, threads, du, gt, s, work, dweight):
     """dweight (O, C, r, r) = Gᵀ dU G; work (threads, …): scratch memory for r·r·cp numbers."""
-    lanes, line, taps = lanes_of(du), work[t], s.r * s.r
+    lanes, taps = lanes_of(du), s.r * s.r
+    line = at(work, t * taps * s.cp)
     for o in range(t * s.o // threads, (t + 1) * s.o // threads):
         transform(
-            gt, at(du, o * s.cp), SIZE * s.u_plane, s.u_plane, 0, at(line, 0), s.r * s.cp, s.cp, 0, 1, s.cp // lanes
+            gt, at(du, o * s.cp), SIZE * s.u_plane, s.u_plane, 0, line, s.r * s.cp, s.cp, 0, 1, s.cp // lanes
         )  # fmt: skip
-        transpose(at(dweight, o * s.c * taps), taps, at(line, 0), s.cp, taps, s.c)
+        transpose(at(dweight, o * s.c * taps), taps, line, s.cp, taps, s.c)
 
 
 @inner
@@ -162,13 +164,12 @@ def _multiply(rows, columns, length, a, a_row, a_step, a_plane, b, b_step, b_pla
 
 
 @inner
-def _add_bias(line, bias, relu):
+def _add_bias(line, bias, relu, count, zero):
     """line (pixels, O) += bias, which is as long, with relu max(…, 0)."""
-    zero = line.dtype.type(0)
-    for i in range(line.size):
+    for i in range(count):
         line[i] += bias[i]
     if relu:
-        for i in range(line.size):
+        for i in range(count):
             line[i] = select(line[i] <= 0, zero, line[i])
 
 
@@ -176,10 +177,11 @@ def _add_bias(line, bias, relu):
 def _store_pooled(pooled, where, n, s, windows, buffer, y, winner):
     """Image n of y and winner (N, O, PH, PW) from pooled and where (PH·PW, O)."""
     target = n * s.o * windows
-    transpose(at(y, target), windows, at(pooled, 0), s.op, windows, s.o)
-    transpose(at(buffer, 0), windows, at(where, 0), s.op, windows, s.o)
+    transpose(at(y, target), windows, pooled, s.op, windows, s.o)
+    transpose(buffer, windows, where, s.op, windows, s.o)
+    winners = at(winner, target)
     for i in range(s.o * windows):
-        winner[target + i] = numpy.uint8(buffer[i])
+        winners[i] = numpy.uint8(buffer[i])
 
 
 @kernel
@@ -190,18 +192,21 @@ def _forward(
 
     work (threads, …): scratch memory. An empty bias is none.
     """
-    n_images, lanes, (ph, pw) = x.size // (s.c * s.h * s.w), lanes_of(x), pooled
+    n_images, lanes, zero, (ph, pw) = x.size // (s.c * s.h * s.w), lanes_of(x), x.dtype.type(0), pooled
     wide = s.across * s.m * s.op  # a line of output pixels
-    frame, rest = work[t, : s.frame], work[t, s.frame :]
-    v, rest = rest[: _XI * s.v_plane], rest[_XI * s.v_plane :]
-    products, rest = rest[: _XI * s.m_plane], rest[_XI * s.m_plane :]
-    line, rest = rest[: s.m * wide], rest[s.m * wide :]
-    added, rest = rest[:wide], rest[wide:]
-    small, where, buffer = rest[: ph * pw * s.op], rest[ph * pw * s.op :], rest[2 * ph * pw * s.op :]
-    frame[:] = 0
-    added[:] = 0
+    frame = at(work, t * work.shape[1])
+    v = at(frame, s.frame)
+    products = at(v, _XI * s.v_plane)
+    line = at(products, _XI * s.m_plane)
+    added = at(line, s.m * wide)  # bias, for every pixel of a line
+    small = at(added, wide)
+    where = at(small, ph * pw * s.op)
+    buffer = at(where, ph * pw * s.op)
+    clear(frame, s.frame)
+    clear(added, wide)
     for pixel in range(s.across * s.m if bias.size else 0):
-        added[pixel * s.op : pixel * s.op + s.o] = bias
+        for o in range(s.o):
+            added[pixel * s.op + o] = bias[o]
     first, end = t * n_images // threads * s.lines, (t + 1) * n_images // threads * s.lines
     for start in range(first, end, s.block):
         count = min(s.block, end - start)
@@ -220,12 +225,12 @@ def _forward(
         for k in range(count):
             n, i = (start + k) // s.lines, (start + k) % s.lines
             transform(
-                at_, at(products, k * s.across * s.op), SIZE * s.m_plane, s.m_plane, s.op, at(line, 0), wide, s.op,
+                at_, at(products, k * s.across * s.op), SIZE * s.m_plane, s.m_plane, s.op, line, wide, s.op,
                 s.m * s.op, s.across, s.op // lanes,
             )  # fmt: skip
             if winner.size:
                 for h in range(s.m):
-                    _add_bias(line[h * wide : (h + 1) * wide], added, False)
+                    _add_bias(at(line, h * wide), added, False, wide, zero)
                 for row in range(i * s.m // 2, min((i + 1) * s.m // 2, ph)):
                     for j in range(pw):
                         top, target = (2 * row - i * s.m) * wide + 2 * j * s.op, (row * pw + j) * s.op
@@ -237,7 +242,7 @@ def _forward(
                     _store_pooled(small, where, n, s, ph * pw, buffer, y, winner)
             else:
                 for h in range(min(s.m, s.oh - i * s.m)):
-                    _add_bias(line[h * wide : (h + 1) * wide], added, relu)
+                    _add_bias(at(line, h * wide), added, relu, wide, zero)
                     target = at(y, (n * s.o * s.oh + i * s.m + h) * s.ow)
                     transpose(target, s.oh * s.ow, at(line, h * wide), s.op, s.ow, s.o)
 
@@ -253,18 +258,19 @@ def _backward(
     n_images, lanes = x.size // (s.c * s.h * s.w), lanes_of(x)
     wide = s.across * s.m * s.op  # a line of output pixels
     output_size = s.lines * s.m * wide
-    frame, rest = work[t, : s.frame], work[t, s.frame :]
-    dframe, rest = rest[: s.frame], rest[s.frame :]
-    output, rest = rest[:output_size], rest[output_size:]
-    v, rest = rest[: _XI * s.v_plane], rest[_XI * s.v_plane :]
-    products, active = rest[: _XI * s.m_plane], rest[_XI * s.m_plane :]
-    total = dbias[t]
-    frame[:] = 0
-    output[:] = 0
-    total[:] = 0
+    frame = at(work, t * work.shape[1])
+    dframe = at(frame, s.frame)
+    output = at(dframe, s.frame)
+    v = at(output, output_size)
+    products = at(v, _XI * s.v_plane)
+    active = at(products, _XI * s.m_plane)
+    total, own_du = at(dbias, t * s.op), at(du, t * _XI * s.u_plane)
+    clear(frame, s.frame)
+    clear(output, output_size)
+    clear(total, s.op)
     first, end = t * n_images // threads * s.lines, (t + 1) * n_images // threads * s.lines
     if first == end:
-        du[t] = 0
+        clear(own_du, _XI * s.u_plane)
     for start in range(first, end, s.block):
         count = min(s.block, end - start)
         for k in range(count):
@@ -282,7 +288,7 @@ def _backward(
             )  # fmt: skip
         tiles = count * s.across
         _multiply(
-            s.o, s.cp, tiles, products, channel, m_row, s.m_plane, v, v_row, s.v_plane, du[t], u_row, s.u_plane,
+            s.o, s.cp, tiles, products, channel, m_row, s.m_plane, v, v_row, s.v_plane, own_du, u_row, s.u_plane,
             start > first,
         )  # fmt: skip
         if dx.size:
@@ -292,7 +298,7 @@ def _backward(
             for k in range(count):
                 n, i = (start + k) // s.lines, (start + k) % s.lines
                 if i == 0:
-                    dframe[:] = 0
+                    clear(dframe, s.frame)
                 transform(
                     b, at(v, k * s.across * s.cp), SIZE * s.v_plane, s.v_plane, s.cp,
                     at(dframe, i * s.m * s.frame_w * s.cp), s.frame_w * s.cp, s.cp, s.m * s.cp, s.across, s.cp // lanes,
@@ -309,8 +315,8 @@ def _load_gradient(dy, y, n, s, active, output, total):
     pixels, wide = s.oh * s.ow, s.across * s.m * s.op
     source = at(dy, n * s.o * pixels)
     if y.size:
-        copy_row_where_active(at(active, 0), source, at(y, n * s.o * pixels), s.o * pixels)
-        source = at(active, 0)
+        copy_row_where_active(active, source, at(y, n * s.o * pixels), s.o * pixels)
+        source = active
     for o in range(s.o):
         total[o] += sum_row(at(source, o * pixels), pixels)
     for i in range(s.oh):
