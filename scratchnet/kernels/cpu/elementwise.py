@@ -62,3 +62,50 @@ def spread_to_squares(typing_context, dy, winner, top, bottom, count):
         return context.get_dummy_value()
 
     return signature, generate
+
+
+@intrinsic
+def mean_of_squares(typing_context, top, bottom, y, count):
+    """2 × 2 average pooling of a vector of windows: y[j] from top[2j], top[2j + 1] and the same of bottom; j < count.
+
+    Two vectors of each row are read.
+    """
+    signature = types.void(top, bottom, y, types.int64)
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        top, bottom, y, count = args
+        emit = _Emitter(context, builder, signature.args[0].dtype)
+        rows = [[emit.load(emit.at(row, k * emit.lanes)) for k in (0, 1)] for row in (top, bottom)]
+        sums = [builder.fadd(above, below) for above, below in zip(*rows, strict=True)]
+        even, odd = (
+            builder.shuffle_vector(
+                *sums, ir.Constant(ir.VectorType(I32, emit.lanes), list(range(k, 2 * emit.lanes, 2)))
+            )
+            for k in (0, 1)
+        )
+        quarter = ir.Constant(emit.vector, [0.25] * emit.lanes)
+        emit.store(builder.fmul(builder.fadd(even, odd), quarter), y, emit.mask(count))
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+@intrinsic
+def share_with_squares(typing_context, dy, top, bottom, count):
+    """2 × 2 average pooling backwards, one vector of windows: a quarter of dy[j] for each of its pixels; j < count."""
+    signature = types.void(dy, top, bottom, types.int64)
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        dy, top, bottom, count = args
+        emit = _Emitter(context, builder, signature.args[0].dtype)
+        share = builder.fmul(emit.load(dy, emit.mask(count)), ir.Constant(emit.vector, [0.25] * emit.lanes))
+        twice = builder.shl(count, ir.Constant(I64, 1))
+        masks = [emit.mask(twice), emit.mask(builder.sub(twice, ir.Constant(I64, emit.lanes)))]
+        for half in (0, 1):
+            order = [half * emit.lanes // 2 + k // 2 for k in range(emit.lanes)]
+            pixels = builder.shuffle_vector(share, share, ir.Constant(ir.VectorType(I32, emit.lanes), order))
+            for row in (top, bottom):
+                emit.store(pixels, emit.at(row, half * emit.lanes), masks[half])
+        return context.get_dummy_value()
+
+    return signature, generate

@@ -5,8 +5,8 @@ runs over it three times, for the mean, the variance and the result: a channel i
 the processor meanwhile. Backward runs over it twice. What is kept for it is x and two numbers a channel; x̂ is computed
 again from them.
 
-The sums of an image are taken in x's precision, by vectors, and added up in double precision. One thread adds up a
-whole channel, in a fixed order, so that the result does not depend on the number of threads.
+The loops are in planes.py. One thread adds up a whole channel, in a fixed order, so that the result does not depend on
+the number of threads.
 """
 
 import math
@@ -16,6 +16,14 @@ import numpy
 
 from scratchnet.kernels.cpu._arrays import empty, none, optional, ready
 from scratchnet.kernels.cpu._compile import inner, kernel
+from scratchnet.kernels.cpu.planes import (
+    differentiate_planes,
+    normalise_planes,
+    sum_planes,
+    sum_products,
+    sum_squares,
+)
+from scratchnet.kernels.cpu.vector import at
 from scratchnet.ops.shape import Array
 
 
@@ -29,42 +37,6 @@ class BatchNormCache(NamedTuple):
 
 
 @inner
-def _sum(x):
-    total = x.dtype.type(0)
-    for i in range(x.size):
-        total += x[i]
-    return total
-
-
-@inner
-def _sum_of_squares(x, mean):
-    total = x.dtype.type(0)
-    for i in range(x.size):
-        total += (x[i] - mean) * (x[i] - mean)
-    return total
-
-
-@inner
-def _sum_of_products(x, mean, dy):
-    total = x.dtype.type(0)
-    for i in range(x.size):
-        total += (x[i] - mean) * dy[i]
-    return total
-
-
-@inner
-def normalise(x, mean, scale, shift, y):
-    for i in range(y.size):
-        y[i] = (x[i] - mean) * scale + shift
-
-
-@inner
-def _gradient(dy, x, mean, scale, shift, slope, dx):
-    for i in range(dx.size):
-        dx[i] = scale * (dy[i] - shift - (x[i] - mean) * slope)
-
-
-@inner
 def _scale(dy, scale, dx):
     for i in range(dx.size):
         dx[i] = dy[i] * scale
@@ -73,19 +45,16 @@ def _scale(dy, scale, dx):
 @inner
 def statistics(x, c, running_mean, running_var, training, momentum, eps, mean, inv_std, new_mean, new_var):
     """mean[c] and inv_std[c] of channel c of x (N, C, S); in training new_mean[c], new_var[c], if they are kept."""
-    images, _, pixels = x.shape
+    images, channels, pixels = x.shape
     n = max(images * pixels, 1)
     if not training:
         mean[c] = running_mean[c]
         inv_std[c] = 1 / math.sqrt(running_var[c] + eps)
         return
-    total = 0.0
-    for k in range(images):
-        total += _sum(x[k, c])
+    channel, step = at(x, c * pixels), channels * pixels
+    total = sum_planes(channel, images, step, pixels)
     mean[c] = total / n
-    squares = 0.0
-    for k in range(images):
-        squares += _sum_of_squares(x[k, c], mean[c])
+    squares = sum_squares(channel, mean[c], images, step, pixels)
     inv_std[c] = 1 / math.sqrt(squares / n + eps)
     if running_mean.size:
         new_mean[c] = (1 - momentum) * running_mean[c] + momentum * (total / n)
@@ -100,31 +69,30 @@ def _forward(
 
     Empty weight, bias and running statistics are none.
     """
-    images, channels, _ = x.shape
+    images, channels, pixels = x.shape
+    step = channels * pixels
     for c in range(t * channels // threads, (t + 1) * channels // threads):
         statistics(x, c, running_mean, running_var, training, momentum, eps, mean, inv_std, new_mean, new_var)
         scale = inv_std[c] * weight[c] if weight.size else inv_std[c]
         shift = bias[c] if bias.size else x.dtype.type(0)
-        for k in range(images):
-            normalise(x[k, c], mean[c], scale, shift, y[k, c])
+        first = c * pixels
+        normalise_planes(at(x, first), mean[c], scale, shift, False, at(y, first), images, step, step, pixels)
 
 
 @inner
 def backward_channel(dy, x, c, mean, inv_std, weight, training, dx, dweight, dbias):
     """dx[:, c], dweight[c] and dbias[c] from dy, x (N, C, S); dx may be dy, and an empty weight is none."""
-    images, _, pixels = x.shape
-    n = max(images * pixels, 1)
-    total, products = 0.0, 0.0
-    for k in range(images):
-        total += _sum(dy[k, c])
-        products += _sum_of_products(x[k, c], mean[c], dy[k, c])
+    images, channels, pixels = x.shape
+    n, first, step = max(images * pixels, 1), c * pixels, channels * pixels
+    total, products = sum_products(at(dy, first), at(x, first), mean[c], images, step, pixels)
     products *= inv_std[c]  # Σ dy·x̂
     dweight[c], dbias[c] = products, total
     scale = inv_std[c] * weight[c] if weight.size else inv_std[c]
     if training:
         shift, slope = x.dtype.type(total / n), x.dtype.type(products / n * inv_std[c])
-        for k in range(images):
-            _gradient(dy[k, c], x[k, c], mean[c], scale, shift, slope, dx[k, c])
+        differentiate_planes(
+            at(dy, first), at(x, first), mean[c], scale, shift, slope, at(dx, first), images, step, pixels
+        )  # fmt: skip
     else:
         for k in range(images):
             _scale(dy[k, c], scale, dx[k, c])

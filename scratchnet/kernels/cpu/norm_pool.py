@@ -11,9 +11,10 @@ import numpy
 
 from scratchnet.kernels.cpu._arrays import empty, none, optional, ready
 from scratchnet.kernels.cpu._compile import inner, kernel, parts
-from scratchnet.kernels.cpu.elementwise import select, spread_to_squares
-from scratchnet.kernels.cpu.norm import backward_channel, normalise, statistics
-from scratchnet.kernels.cpu.vector import BYTES, at, lanes_of, max_of_squares
+from scratchnet.kernels.cpu.elementwise import mean_of_squares, select, share_with_squares, spread_to_squares
+from scratchnet.kernels.cpu.norm import backward_channel, statistics
+from scratchnet.kernels.cpu.planes import normalise_planes
+from scratchnet.kernels.cpu.vector import BYTES, at, clear, copy_row_where_active, lanes_of, max_of_squares
 from scratchnet.ops.shape import Array
 
 NO_POOL, MAX_POOL, AVG_POOL = range(3)
@@ -39,34 +40,29 @@ def _forward(
 ):  # fmt: skip
     """x (N, C, S), lines of `width` pixels → y, winner (N, C, what pooling leaves); planes: scratch memory."""
     images, channels, pixels = x.shape
-    lanes, plane, zero = lanes_of(x), planes[t], x.dtype.type(0)
+    lanes, plane, zero = lanes_of(x), at(planes, t * planes.shape[1]), x.dtype.type(0)
     oh, ow = pixels // width // 2, width // 2
     for c in range(t * channels // threads, (t + 1) * channels // threads):
         statistics(x, c, running_mean, running_var, training, momentum, eps, mean, inv_std, new_mean, new_var)
         scale = inv_std[c] * weight[c] if weight.size else inv_std[c]
         shift = bias[c] if bias.size else zero
+        channel, step = at(x, c * pixels), channels * pixels
+        if pool == NO_POOL:
+            normalise_planes(
+                channel, mean[c], scale, shift, relu, at(y, c * pixels), images, step, step, pixels
+            )  # fmt: skip
+            continue
         for n in range(images):
-            z = plane[:pixels] if pool != NO_POOL else y[n, c]
-            normalise(x[n, c], mean[c], scale, shift, z)
-            if relu and pool != MAX_POOL:
-                _where_active(z, z, z)
+            early = relu and pool == AVG_POOL  # max pooling cuts off what it takes
+            normalise_planes(at(channel, n * step), mean[c], scale, shift, early, plane, 1, 0, 0, pixels)
             first = (n * channels + c) * oh * ow
-            if pool == MAX_POOL:
-                for i in range(oh):
-                    for j in range(0, ow, lanes):
-                        top, out, count = 2 * i * width + 2 * j, first + i * ow + j, min(lanes, ow - j)
-                        max_of_squares(relu, at(z, top), at(z, top + width), -0.0, at(y, out), at(winner, out), count)
-            elif pool == AVG_POOL:
-                for i in range(oh):
-                    top, bottom = z[2 * i * width : (2 * i + 1) * width], z[(2 * i + 1) * width : (2 * i + 2) * width]
-                    _mean_of_squares(top, bottom, y[n, c, i * ow : (i + 1) * ow])
-
-
-@inner
-def _mean_of_squares(top, bottom, y):
-    quarter = y.dtype.type(0.25)
-    for j in range(y.size):
-        y[j] = (top[2 * j] + top[2 * j + 1] + bottom[2 * j] + bottom[2 * j + 1]) * quarter
+            for i in range(oh):
+                for j in range(0, ow, lanes):
+                    top, out, count = at(plane, 2 * i * width + 2 * j), first + i * ow + j, min(lanes, ow - j)
+                    if pool == MAX_POOL:
+                        max_of_squares(relu, top, at(top, width), -0.0, at(y, out), at(winner, out), count)
+                    else:
+                        mean_of_squares(top, at(top, width), at(y, out), count)
 
 
 @kernel
@@ -75,42 +71,28 @@ def _backward(
 ):  # fmt: skip
     """dx (N, C, S), dweight, dbias (C,); dy, y and winner are (N, C, what pooling leaves)."""
     images, channels, pixels = x.shape
-    lanes, zero, quarter = lanes_of(x), x.dtype.type(0), x.dtype.type(0.25)
+    lanes, zero = lanes_of(x), x.dtype.type(0)
     oh, ow = pixels // width // 2, width // 2
     for c in range(t * channels // threads, (t + 1) * channels // threads):
         scale = inv_std[c] * weight[c] if weight.size else inv_std[c]
         shift = bias[c] if bias.size else zero
         for n in range(images):  # the gradient of what BatchNorm gave, into dx
-            dz, first = dx[n, c], (n * channels + c) * oh * ow
+            place, first = (n * channels + c) * pixels, (n * channels + c) * oh * ow
             if pool == NO_POOL:
-                _where_active(dy[n, c], y[n, c], dz)
+                copy_row_where_active(at(dx, place), at(dy, place), at(y, place), pixels)
                 continue
             if 4 * oh * ow < pixels:
-                dz[:] = zero  # the last line or column, in no window
+                clear(at(dx, place), pixels)  # the last line or column, in no window
             for i in range(oh):
-                if pool == MAX_POOL:
-                    for j in range(0, ow, lanes):
-                        top, out = 2 * i * width + 2 * j, first + i * ow + j
-                        spread_to_squares(
-                            at(dy, out), at(winner, out), at(dz, top), at(dz, top + width), min(lanes, ow - j)
-                        )
-                else:
-                    share = dy[n, c, i * ow : (i + 1) * ow]
-                    for k in range(2):
-                        line = dz[(2 * i + k) * width : (2 * i + k + 1) * width]
-                        for j in range(share.size):
-                            line[2 * j] = share[j] * quarter
-                            line[2 * j + 1] = share[j] * quarter
+                for j in range(0, ow, lanes):
+                    top, out, count = at(dx, place + 2 * i * width + 2 * j), first + i * ow + j, min(lanes, ow - j)
+                    if pool == MAX_POOL:
+                        spread_to_squares(at(dy, out), at(winner, out), top, at(top, width), count)
+                    else:
+                        share_with_squares(at(dy, out), top, at(top, width), count)
             if pool == AVG_POOL and relu:
-                _where_positive(x[n, c], mean[c], scale, shift, dz)
+                _where_positive(x[n, c], mean[c], scale, shift, dx[n, c])
         backward_channel(dx, x, c, mean, inv_std, weight, training, dx, dweight, dbias)
-
-
-@inner
-def _where_active(dy, y, dz):
-    """dz = dy where y is not ≤ 0, else 0."""
-    for i in range(dz.size):
-        dz[i] = select(y[i] <= 0, dz.dtype.type(0), dy[i])
 
 
 @inner
