@@ -87,8 +87,7 @@ class _BatchNorm(Module):
         return running, (use_batch, momentum, self.eps), moving
 
     def move(self, mean: Array, var: Array) -> None:
-        self.running_mean, self.running_var = mean, var
-        self.num_batches_tracked = self.num_batches_tracked + 1
+        self._buffers.update(running_mean=mean, running_var=var, num_batches_tracked=self.num_batches_tracked + 1)
 
     def backward(self, dy: Array, cache: Any) -> Array:
         dx, dweight, dbias = F.batch_norm_backward(dy, cache)

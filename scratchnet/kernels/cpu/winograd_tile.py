@@ -8,9 +8,9 @@ one multiplication each. For m outputs and r taps with m + r − 1 = 6 ::
     y = Aᵀ [ (G g) ⊙ (Bᵀ d) ]             1-D: d (6,), g (r,) → y (m,)
     Y = Aᵀ [ (G g Gᵀ) ⊙ (Bᵀ d B) ] A      2-D: d (6, 6), g (r, r) → Y (m, m), the same along lines and columns
 
-G g holds the values of the taps at the points, and Bᵀ and Aᵀ are what interpolation leaves when the roles of output
-and input are swapped (Tellegen's principle, as in ops/conv.py: the gradient of a linear map is its transpose). With the
-finite points p and "∞", whose value is the leading coefficient ::
+G g holds the values of the taps at the points. B and A multiply polynomials by their values, and filtering is the
+transpose of that multiplication: docs/layers/conv2d.md derives it, and the gradients. With the finite points p and
+"∞", whose value is the leading coefficient ::
 
     A[p, k] = pᵏ          G[p, k] = pᵏ / Π_{q ≠ p} (p − q)          Bᵀ[p] = the coefficients of Π_{q ≠ p} (x − q)
 
