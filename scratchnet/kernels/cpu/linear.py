@@ -8,16 +8,12 @@ copied or transposed.
 import math
 from typing import NamedTuple
 
-import numpy
-
 from scratchnet.kernels.cpu._arrays import empty, none, optional, ready, steps
 from scratchnet.kernels.cpu._compile import kernel
 from scratchnet.kernels.cpu.dropout import keep_mask
 from scratchnet.kernels.cpu.elementwise import piece, select
 from scratchnet.kernels.cpu.vector import DOT_COLUMNS, ROWS, VECTORS, at, contract, dot, lanes_of
 from scratchnet.ops.shape import Array
-
-_NO_MASK = numpy.empty(0, bool)
 
 
 class LinearCache(NamedTuple):
@@ -33,8 +29,8 @@ class LinearReluCache(NamedTuple):
 
 
 @kernel
-def _forward(t, threads, x, weight, bias, x_row, weight_row, y_row, y):
-    """y (N, O) = x (N, I) · weight (O, I)ᵀ + bias (O,); an empty bias is none."""
+def _forward(t, threads, x, weight, bias, relu, x_row, weight_row, y_row, y):
+    """y (N, O) = x (N, I) · weight (O, I)ᵀ + bias (O,), with relu max(…, 0); an empty bias is none."""
     (n, i), o = x.shape, weight.shape[0]
     blocks = (o + DOT_COLUMNS - 1) // DOT_COLUMNS
     # a thread computes some columns of y
@@ -43,10 +39,15 @@ def _forward(t, threads, x, weight, bias, x_row, weight_row, y_row, y):
         n, end - start, i, at(x, 0), at(x_row, 0), at(weight, 0), at(weight_row, start), at(y, start), at(y_row, 0),
         False, 1, 0, 0,
     )  # fmt: skip
-    if bias.size:
-        for k in range(n):
-            for j in range(start, end):
-                y[k, j] += bias[j]
+    zero = y.dtype.type(0)
+    for k in range(n):
+        line = y[k, start:end]
+        if bias.size:
+            for j in range(line.size):
+                line[j] += bias[start + j]
+        if relu:
+            for j in range(line.size):
+                line[j] = select(line[j] <= 0, zero, line[j])
 
 
 @kernel
@@ -85,15 +86,12 @@ def _backward_weight(t, threads, dy, x, dy_column, dy_row, x_row, dweight_row, d
 
 
 @kernel
-def _relu_dropout(t, threads, y, mask, scale):
-    """y = max(y, 0) · mask · scale, in place; an empty mask drops nothing."""
+def _drop(t, threads, y, mask, scale):
+    """y = y · mask · scale, in place."""
     factor, zero = y.dtype.type(scale), y.dtype.type(0)
     y, mask = piece(y, t, threads), piece(mask, t, threads)
     for i in range(y.size):
-        y[i] = select(y[i] <= 0, zero, y[i])
-    if mask.size:
-        for i in range(y.size):
-            y[i] = select(mask[i], y[i] * factor, zero)
+        y[i] = select(mask[i], y[i] * factor, zero)
 
 
 @kernel
@@ -106,12 +104,16 @@ def _relu_dropout_backward(t, threads, dy, y, scale, dx):
 
 def linear(x: Array, weight: Array, bias: Array | None) -> tuple[Array, LinearCache]:
     """x (…, I), weight (O, I), bias (O,) or None → y (…, O)."""
+    return _linear(x, weight, bias, False)
+
+
+def _linear(x: Array, weight: Array, bias: Array | None, relu: bool) -> tuple[Array, LinearCache]:
     o, i = weight.shape
     rows = math.prod(x.shape[:-1])
     x, weight = ready(x), ready(weight)
     y = empty((*x.shape[:-1], o), x.dtype)
     _forward(
-        rows * o * i, x.reshape(rows, i), weight, optional(bias, x),
+        rows * o * i, x.reshape(rows, i), weight, optional(bias, x), relu,
         steps(rows, i), steps(o, i), steps(rows, o), y.reshape(rows, o),
     )  # fmt: skip
     return y, LinearCache(x, weight, bias is not None)
@@ -120,15 +122,13 @@ def linear(x: Array, weight: Array, bias: Array | None) -> tuple[Array, LinearCa
 def linear_relu_dropout(
     x: Array, weight: Array, bias: Array | None, relu: bool, drop: tuple[float, tuple[int, int], int] | None
 ) -> tuple[Array, LinearReluCache]:
-    """dropout(relu(linear(x, weight, bias))) of x (N, I); drop is (p, key, call), or None for no dropout."""
-    y, cache = linear(x, weight, bias)
-    if not relu:
-        return y, LinearReluCache(cache, None, 1.0)
-    mask, scale = _NO_MASK, 1.0
-    if drop is not None:
-        p, key, call = drop
-        mask, scale = keep_mask(y.shape, p, key, call), 1 / (1 - p) if p < 1 else 0.0
-    _relu_dropout(y.size, y.reshape(-1), mask.reshape(-1), scale)
+    """dropout(relu(linear(x, weight, bias))) of x (N, I); drop is (p, key, call), with relu only, or None."""
+    y, cache = _linear(x, weight, bias, relu)
+    if drop is None:
+        return y, LinearReluCache(cache, y if relu else None, 1.0)
+    p, key, call = drop
+    scale = 1 / (1 - p) if p < 1 else 0.0
+    _drop(y.size, y.reshape(-1), keep_mask(y.shape, p, key, call).reshape(-1), scale)
     return y, LinearReluCache(cache, y, scale)
 
 
