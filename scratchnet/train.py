@@ -141,8 +141,10 @@ def train(
     model_rng, order_rng = seed_streams(options.seed)
     model: nn.Module = models.build(recipe.family, recipe.model, len(train_set.classes), model_rng)
     transform = make_transform(recipe, options.dtype)
-    init_from_images(model, train_set, transform)
-    model.to(float_dtype(options.dtype)).to(device)
+    model.to(float_dtype(options.dtype))
+    if not resume:
+        init_from_images(model, train_set, transform)
+    model.to(device)
 
     def batches(dataset: datasets.ArrayDataset, limit: int | None = None) -> datasets.DataLoader:
         part = dataset.subset(min(limit or len(dataset), len(dataset)))

@@ -79,9 +79,8 @@ def train(recipe: Recipe, options: argparse.Namespace) -> None:
     test_set = load_split(recipe, "test", options.data_dir)
     _, order_rng = seed_streams(options.seed)
     transform = make_transform(recipe, options.dtype)
-    model = MODELS[recipe.family][recipe.model](num_classes=len(train_set.classes))
+    model = MODELS[recipe.family][recipe.model](num_classes=len(train_set.classes)).to(getattr(torch, options.dtype))
     init_from_images(model, train_set, transform)
-    model.to(getattr(torch, options.dtype))
     criterion = nn.CrossEntropyLoss(label_smoothing=recipe.label_smoothing)
     optimizer = make_optimizer(recipe, model)
     batches = datasets.DataLoader(

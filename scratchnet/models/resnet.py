@@ -102,5 +102,8 @@ class ResNet8(nn.Chain):
         ]
 
     def init_from_images(self, images: Array) -> None:
-        """Let the first convolution whiten patches like those of the images (N, 3, 32, 32), normalised."""
+        """Let the first convolution whiten patches like those of the images (N, 3, 32, 32), normalised.
+
+        Before the model goes to a GPU: images and weights are NumPy's here.
+        """
         self.whiten.weight.data[...] = patch_whitening(images, 2)

@@ -19,7 +19,7 @@ def uniform(rng: numpy.random.Generator, shape: tuple[int, ...], fan_in: int, dt
 
 
 def patch_whitening(images: Array, kernel_size: int, eps: float = 5e-4) -> numpy.ndarray:
-    """Weights of a first convolution whose outputs are uncorrelated and of variance 1 over the patches of the images.
+    """Weights of a first convolution that gives each direction of the images' patches a mean square of 1.
 
     The patches p (C·k·k numbers each) of natural images vary a thousand times more along some directions than along
     others: neighbours look alike. With the eigenvectors vᵢ and eigenvalues λᵢ of E[p pᵀ] the filters are
@@ -29,7 +29,7 @@ def patch_whitening(images: Array, kernel_size: int, eps: float = 5e-4) -> numpy
     so that the layers above see every direction at the same scale from the first step on. Nothing here is trained.
 
     Args:
-        images: as the network takes them, normalised; some thousands are enough.
+        images: as the network takes them, normalised, on the CPU; some thousands are enough.
         kernel_size: k.
         eps: ε, which keeps the noise of the least directions from being blown up.
 
@@ -47,10 +47,13 @@ def patch_whitening(images: Array, kernel_size: int, eps: float = 5e-4) -> numpy
             f"patch_whitening: expected images (N, C, H, W) of at least {kernel_size} × {kernel_size}, "
             f"got an array of shape {images.shape}"
         )
-    size = (kernel_size, kernel_size)
-    windows = numpy.lib.stride_tricks.sliding_window_view(images, size, (2, 3))  # (N, C, OH, OW, k, k)
-    patches = windows.transpose(0, 2, 3, 1, 4, 5).reshape(-1, images.shape[1] * kernel_size**2)  # (N·OH·OW, C·k·k)
-    patches = patches.astype("float64")
-    values, vectors = numpy.linalg.eigh(patches.T @ patches / len(patches))  # rising λ; vᵢ are columns
+    size, numbers = (kernel_size, kernel_size), images.shape[1] * kernel_size**2
+    moments, count = numpy.zeros((numbers, numbers)), 0
+    for start in range(0, len(images), 100):  # all patches at once would take k² times the memory of the images
+        part = images[start : start + 100].astype("float64")
+        windows = numpy.lib.stride_tricks.sliding_window_view(part, size, (2, 3))  # (N, C, OH, OW, k, k)
+        patches = windows.transpose(0, 2, 3, 1, 4, 5).reshape(-1, numbers)  # (N·OH·OW, C·k·k)
+        moments, count = moments + patches.T @ patches, count + len(patches)
+    values, vectors = numpy.linalg.eigh(moments / count)  # rising λ; vᵢ are columns
     filters = (vectors / numpy.sqrt(values + eps)).T[::-1].reshape(-1, images.shape[1], *size)
     return numpy.concatenate([filters, -filters])

@@ -43,9 +43,9 @@ def _augmentation(name: str, size: tuple[int, int]) -> Any:
 
 
 def init_from_images(model: Any, dataset: datasets.ArrayDataset, transform: datasets.Compose) -> None:
-    """Let a model that asks for it (ResNet8) choose first weights by some 5,000 of its training images."""
+    """Let a model that asks for it (ResNet8) choose its first weights by up to 5,000 of its training images."""
     if hasattr(model, "init_from_images"):
-        model.init_from_images(transform(dataset.images[:: max(1, len(dataset) // 5000)]))
+        model.init_from_images(transform(dataset.images[:: -(-len(dataset) // 5000)]))
 
 
 def make_optimizer(recipe: Recipe, model: Module) -> optim.Optimizer:

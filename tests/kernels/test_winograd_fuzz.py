@@ -12,7 +12,7 @@ from scratchnet.kernels.cpu.winograd_tile import A2, A4, AT4, BT, G3, G5, MATRIC
 def always(monkeypatch):
     """Every convolution that it can compute, also where conv.py would be faster."""
 
-    def suits(s, kernel_size, dilation):
+    def suits(images, s, kernel_size, dilation):
         square = kernel_size in ((3, 3), (5, 5))
         return square and dilation == (1, 1) and (s.sh, s.sw) == (1, 1) and s.groups == 1
 
@@ -138,10 +138,10 @@ def _uncached(signature, function):
 
 
 def test_which_convolutions_go_this_way():
-    def suits(c=16, o=16, size=16, kernel=(3, 3), stride=(1, 1), padding=(1, 1), dilation=(1, 1), groups=1):
+    def suits(n=1, c=16, o=16, size=16, kernel=(3, 3), stride=(1, 1), padding=(1, 1), dilation=(1, 1), groups=1):
         image, weight = (c * groups, size, size), (o * groups, c, *kernel)
         layout = conv.layout_of(image, weight, stride, padding, dilation, groups)
-        return winograd.suits(layout.sizes, kernel, dilation)
+        return winograd.suits(n, layout.sizes, kernel, dilation)
 
     assert suits()
     assert suits(kernel=(5, 5))
@@ -152,7 +152,23 @@ def test_which_convolutions_go_this_way():
     assert not suits(stride=(2, 1))
     assert not suits(dilation=(1, 2))
     assert not suits(groups=2)
-    assert not suits(size=5)  # 4 tiles, most of which lie beside the image
+    assert not suits(n=9, size=5)  # tiles most of which lies beside the image
+    assert suits(n=2, size=8)
+    assert not suits(size=8)  # 4 tiles
+    assert not suits(size=8, n=3, c=1024, o=512)  # 12 tiles, and half a million weights to transform
+
+
+def test_many_tiles_lose_no_digits():
+    """The gradient of a weight is a sum over 8,192 tiles."""
+    rng = np.random.default_rng(0)
+    x, dy = (rng.standard_normal((64, 16, 32, 32)).astype("float32") for _ in range(2))
+    x, weight = np.maximum(x, 0), rng.standard_normal((16, 16, 5, 5)).astype("float32")
+    layout = conv.layout_of(x.shape[1:], weight.shape, (1, 1), (2, 2), (1, 1), 1)
+    _, got, _ = winograd.backward(dy, None, x, weight, layout.sizes, False)
+    _, expected, _ = conv.backward(
+        dy.astype("float64"), None, x.astype("float64"), weight.astype("float64"), layout, False
+    )
+    assert np.linalg.norm(got - expected) <= 4e-6 * np.linalg.norm(expected)
 
 
 def test_the_op_goes_this_way(monkeypatch):
@@ -160,7 +176,7 @@ def test_the_op_goes_this_way(monkeypatch):
     for name in ("forward", "backward"):
         function = getattr(winograd, name)
         monkeypatch.setattr(winograd, name, lambda *a, name=name, function=function: calls.append(name) or function(*a))
-    x, weight = np.ones((1, 16, 8, 8), "float32"), np.ones((16, 16, 3, 3), "float32")
+    x, weight = np.ones((2, 16, 8, 8), "float32"), np.ones((16, 16, 3, 3), "float32")
     y, cache = conv.conv2d(x, weight, None, 1, 1)
     conv.conv2d_backward(y, cache)
     assert calls == ["forward", "backward"]

@@ -276,3 +276,14 @@ def test_results_are_not_overwritten_by_later_calls():
     for _ in range(5):
         fused.forward(rng.random((2, 2, 8, 8), np.float32))
     np.testing.assert_array_equal(first[0], kept)
+
+
+def test_an_empty_batch_moves_no_statistics():
+    model = nn.Sequential(nn.BatchNorm2d(3), nn.ReLU())
+    fused = scratchnet.fuse(model)
+    fused(np.random.default_rng(0).standard_normal((4, 3, 5, 5)).astype("float32"))
+    before = model.state_dict()
+    y = fused(np.zeros((0, 3, 5, 5), "float32"))
+    assert y.shape == (0, 3, 5, 5)
+    for name in ("0.running_mean", "0.running_var"):
+        np.testing.assert_array_equal(model.state_dict()[name], before[name])

@@ -356,7 +356,7 @@ def conv2d_relu(
     """max(conv2d, 0): the kernel cuts off a row as it writes it. Its backward function is conv2d_backward."""
     x, weight = ready(x), ready(weight)
     layout = layout_of(x.shape[1:], weight.shape, pair(stride), pair(padding), pair(dilation), groups)
-    if winograd.suits(layout.sizes, weight.shape[2:], pair(dilation)):
+    if winograd.suits(len(x), layout.sizes, weight.shape[2:], pair(dilation)):
         y, _ = winograd.forward(x, weight, bias, layout.sizes, relu)
     elif conv_batch.suits(x, layout.sizes):
         y = conv_batch.forward(x, weight, optional(bias, x), layout.sizes, pair(dilation), relu)
@@ -368,7 +368,7 @@ def conv2d_relu(
 def conv2d_backward(dy: Array, cache: Conv2dCache, wants_dx: bool = True) -> tuple[Array | None, Array, Array | None]:
     """dy (N, O, OH, OW) → dx (N, C, H, W) if it is wanted, dweight (O, C/G, KH, KW), dbias (O,) or None."""
     x, weight, y, has_bias, layout, dilation = cache
-    if winograd.suits(layout.sizes, weight.shape[2:], dilation):
+    if winograd.suits(len(x), layout.sizes, weight.shape[2:], dilation):
         dx, dweight, dbias = winograd.backward(dy, y, x, weight, layout.sizes, wants_dx)
     elif conv_batch.suits(x, layout.sizes):
         dx, dweight, dbias = conv_batch.backward(dy, y, x, weight, layout.sizes, dilation, wants_dx)

@@ -15,7 +15,7 @@ where q is the pixel that kernel position r of output p reads; positions beside 
 are no zeros to pad with and none to multiply by. For dweight the vectors run along the channels, which takes the image
 in another order: x[n, c, q] at [q, n, c].
 
-Which of the two files serves a convolution, `suits` says.
+Which convolutions go this way, `suits` says; winograd.py comes first.
 """
 
 from scratchnet.kernels.cpu._arrays import empty, none, ready, steps

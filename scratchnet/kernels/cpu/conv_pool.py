@@ -1,8 +1,8 @@
 """Convolution, bias, ReLU and max pooling as one function, and why its backward pass does a quarter of the work.
 
-Forward computes four rows of a convolution into a small buffer, as conv.py does, and pools them there: what lies
-between convolution and pooling is never written to memory. It remembers the winner of each window, or that ReLU let
-nothing pass.
+Forward computes four rows of a convolution into a small buffer, as conv.py does, and pools them there (or winograd.py
+does so with some tiles): what lies between convolution and pooling is never written to memory. It remembers the winner
+of each window, or that ReLU let nothing pass.
 
 After max pooling the gradient of the convolution's output is mostly zeros. Of a 2 × 2 window one pixel has a
 gradient, and that only if ReLU was active. With P such pixels (o, i, j), each with a gradient g ::
@@ -329,7 +329,7 @@ def conv_relu_max_pool(
     x, weight = ready(x), ready(weight)
     layout = layout_of(x.shape[1:], weight.shape, stride, padding, pool_kernel, pool_stride, pool_padding, ceil_mode)
     s, pool = layout.conv.sizes, layout.pool
-    if _is_squares(s, pool) and winograd.suits(s, weight.shape[2:], (1, 1)):
+    if _is_squares(s, pool) and winograd.suits(len(x), s, weight.shape[2:], (1, 1)):
         y, winner = winograd.forward(x, weight, bias, s, True, (pool.h, pool.w))
         return y, ConvPoolCache(x, weight, winner, bias is not None, layout)
     threads = parts(x.shape[0] * s.o * s.oh * s.ow * s.k)

@@ -1,7 +1,8 @@
 """What plain loops need so that the compiler makes vector instructions of them.
 
 LLVM turns a loop into vector instructions by itself if every element goes the same way: indices that count from 0, no
-branch, no call into a library. These are the replacements for slices with unknown ends and for `x if c else y`.
+branch, no call into a library. These are the replacements for slices with unknown ends and for `x if c else y`, and
+what 2 × 2 pooling does to a vector of windows, which no loop would tell the compiler.
 """
 
 from typing import Any

@@ -122,7 +122,7 @@ def batch_norm_relu_pool(
     shape = x.shape if pool == NO_POOL else (n, c, h // 2, w // 2)
     y, mean, inv_std = empty(shape, x.dtype), empty((c,), x.dtype), empty((c,), x.dtype)
     winner = empty(shape if pool == MAX_POOL else (0,), numpy.uint8)
-    moves = training and running_mean is not None and running_var is not None
+    moves = training and running_mean is not None and running_var is not None and x.size  # as batch_norm
     new_mean, new_var = (empty((c,), x.dtype), empty((c,), x.dtype)) if moves else (none(x), none(x))
     old = (running_mean, running_var) if moves or not training else (None, None)
     weight, bias, old_mean, old_var = (optional(a, x) for a in (weight, bias, *old))

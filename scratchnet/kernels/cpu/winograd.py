@@ -1,4 +1,4 @@
-"""2-D convolution of 3 × 3 and 5 × 5 taps with a quarter of the multiplications.
+"""2-D convolution of 3 × 3 and 5 × 5 taps with a quarter, or a third, of the multiplications.
 
 winograd_tile.py has the idea: a tile Y of m × m outputs is Aᵀ [(G g Gᵀ) ⊙ (Bᵀ d B)] A, where d are the 6 × 6 inputs
 that it depends on. With channels, and t counting the tiles of all images, each of the 36 numbers ξ of a tile is a
@@ -19,8 +19,12 @@ Backward goes back through the same four lines; each is linear, so its gradient 
 All vectors run along channels: images are copied channels last, into a frame of zeros, and results are copied back. So
 it makes no difference how small an image is or how few they are, but the channels have to fill vectors.
 
-A thread has some images. It takes some lines of tiles at a time, so many that V and M stay in the level-2 cache.
-Pooling of 2 × 2 may follow, which then costs no trip to memory. Which convolutions go this way, `suits` says.
+A thread has some images. It takes some lines of tiles at a time, if it can so many that V and M stay in the level-2
+cache. Pooling of 2 × 2 may follow, which then costs no trip to memory. Which convolutions go this way, `suits` says.
+
+A tile is computed as a whole. So an output whose window sees nothing but zeros is 0 up to rounding alone, ±1e-8 say,
+where the other windows of its tile see more, and ReLU then passes a gradient or not as it happens. And an infinite
+pixel, or NaN, reaches all outputs of the tiles that it lies in.
 """
 
 import functools
@@ -67,7 +71,7 @@ _LEAST = 16  # tiles in a block: so often is a number of U used when it has been
 
 
 class Sizes(NamedTuple):
-    """Everything is counted in elements."""
+    """What the kernels need to know. Frames and planes are counted in numbers."""
 
     c: int
     h: int
@@ -91,26 +95,27 @@ class Sizes(NamedTuple):
     u_plane: int  # of U (C, O) in forward, of U (O, C) and dU in backward
 
 
-def suits(s: Any, kernel_size: tuple[int, int], dilation: tuple[int, int]) -> bool:
-    """Whether a convolution, given by conv.Sizes, is one of this kind and faster this way."""
+def suits(images: int, s: Any, kernel_size: tuple[int, int], dilation: tuple[int, int]) -> bool:
+    """Whether a convolution of so many images, given by conv.Sizes, is one of this kind and faster this way."""
     r = kernel_size[0]
     if r not in (3, 5) or kernel_size != (r, r) or dilation != (1, 1) or (s.sh, s.sw) != (1, 1) or s.groups > 1:
         return False
     m = SIZE + 1 - r
-    outputs = s.oh * s.ow
-    computed = -(-s.oh // m) * -(-s.ow // m) * m * m
-    return min(s.c, s.o) >= _CHANNELS and computed <= 2 * outputs
+    tiles = -(-s.oh // m) * -(-s.ow // m)  # of an image
+    worth = images * tiles >= max(8, s.c * s.o // 32768)  # to transform the weights for so few
+    return worth and min(s.c, s.o) >= _CHANNELS and tiles * m * m <= 2 * s.oh * s.ow
 
 
 @functools.lru_cache(256)
-def sizes_of(s: Any, r: int, itemsize: int, backward: bool) -> Sizes:
+def sizes_of(images: int, s: Any, r: int, itemsize: int, backward: bool) -> Sizes:
     width, m = lanes(numpy.dtype(f"float{8 * itemsize}")), SIZE + 1 - r
     cp, op = (-(-channels // width) * width for channels in (s.c, s.o))
     lines, across = -(-s.oh // m), -(-s.ow // m)
     frame_w, frame_h = across * m + r - 1, lines * m + r - 1
-    # Backward adds to dU once for each block: a block should be no smaller than dU.
+    # Backward adds to dU once for each block: a block should be no smaller than that.
     block_bytes = max(_BLOCK, _XI * s.o * cp * itemsize) if backward else _BLOCK
     block = max(block_bytes // (across * _XI * (cp + op) * itemsize), -(-_LEAST // across))
+    block = max(1, min(block, images * lines))
     # A vector more than needed: numbers that lie a power of two apart fall into the same few places of a cache.
     return Sizes(
         s.c, s.h, s.w, s.o, s.oh, s.ow, r, m, s.ph, s.pw, cp, op, lines, across, frame_w, frame_h * frame_w * cp, block,
@@ -154,12 +159,12 @@ def _load_image(x, n, s, frame):
 
 
 @inner
-def _multiply(rows, columns, length, a, a_row, a_step, a_plane, b, b_step, b_plane, c, c_row, c_plane, accumulate):
-    """C[ξ] (+)= A[ξ] · B[ξ] for all ξ."""
+def _multiply(rows, columns, length, a, a_row, a_step, a_plane, b, b_step, b_plane, c, c_row, c_plane):
+    """C[ξ] = A[ξ] · B[ξ] for all ξ."""
     for xi in range(_XI):
         contract(
             rows, columns, length, at(a, xi * a_plane), at(a_row, 0), at(a_step, 0), at(b, xi * b_plane), at(b_step, 0),
-            at(c, xi * c_plane), at(c_row, 0), accumulate,
+            at(c, xi * c_plane), at(c_row, 0), False,
         )  # fmt: skip
 
 
@@ -219,8 +224,7 @@ def _forward(
                 at(v, k * s.across * s.cp), SIZE * s.v_plane, s.v_plane, s.cp, s.across, s.cp // lanes,
             )  # fmt: skip
         _multiply(
-            count * s.across, s.op, s.c, v, v_row, v_step, s.v_plane, u, u_step, s.u_plane, products, m_row, s.m_plane,
-            False,
+            count * s.across, s.op, s.c, v, v_row, v_step, s.v_plane, u, u_step, s.u_plane, products, m_row, s.m_plane
         )  # fmt: skip
         for k in range(count):
             n, i = (start + k) // s.lines, (start + k) % s.lines
@@ -264,13 +268,14 @@ def _backward(
     v = at(output, output_size)
     products = at(v, _XI * s.v_plane)
     active = at(products, _XI * s.m_plane)
+    block_du = at(active, s.op * s.oh * s.ow)
     total, own_du = at(dbias, t * s.op), at(du, t * _XI * s.u_plane)
     clear(frame, s.frame)
     clear(output, output_size)
     clear(total, s.op)
+    clear(own_du, _XI * s.u_plane)
+    clear(block_du, _XI * s.u_plane)
     first, end = t * n_images // threads * s.lines, (t + 1) * n_images // threads * s.lines
-    if first == end:
-        clear(own_du, _XI * s.u_plane)
     for start in range(first, end, s.block):
         count = min(s.block, end - start)
         for k in range(count):
@@ -288,12 +293,13 @@ def _backward(
             )  # fmt: skip
         tiles = count * s.across
         _multiply(
-            s.o, s.cp, tiles, products, channel, m_row, s.m_plane, v, v_row, s.v_plane, own_du, u_row, s.u_plane,
-            start > first,
+            s.o, s.cp, tiles, products, channel, m_row, s.m_plane, v, v_row, s.v_plane, block_du, u_row, s.u_plane
         )  # fmt: skip
+        for i in range(_XI * s.u_plane):  # block by block: one sum over all tiles would lose digits
+            own_du[i] += block_du[i]
         if dx.size:
             _multiply(
-                tiles, s.cp, s.o, products, m_row, channel, s.m_plane, u, u_row, s.u_plane, v, v_row, s.v_plane, False
+                tiles, s.cp, s.o, products, m_row, channel, s.m_plane, u, u_row, s.u_plane, v, v_row, s.v_plane
             )  # fmt: skip
             for k in range(count):
                 n, i = (start + k) // s.lines, (start + k) % s.lines
@@ -344,7 +350,7 @@ def forward(
     With pooled, the height and width of what 2 × 2 pooling after ReLU leaves: that, and the winners (uint8).
     """
     r, n, kind = weight.shape[2], len(x), x.dtype
-    s = sizes_of(conv, r, x.itemsize, False)
+    s = sizes_of(n, conv, r, x.itemsize, False)
     threads = parts(n * s.o * s.oh * s.ow * s.c * r * r)
     y = empty((n, s.o, *(pooled or (s.oh, s.ow))), kind)
     winner = empty(y.shape, numpy.uint8) if pooled else _NO_WINNER
@@ -365,13 +371,13 @@ def backward(
 ) -> tuple[Array | None, Array, Array]:
     """dx (None if it is not wanted), dweight, dbias; y (N, O, OH, OW) is given where forward applied ReLU."""
     r, n, kind = weight.shape[2], len(x), x.dtype
-    s = sizes_of(conv, r, x.itemsize, True)
+    s = sizes_of(n, conv, r, x.itemsize, True)
     threads = parts(2 * n * s.o * s.oh * s.ow * s.c * r * r)
     dx = empty(x.shape, kind) if wants_dx else none(x)
     du, dbias = empty((threads, _XI * s.u_plane), kind), empty((threads, s.op), kind)
     u = _weights(weight, s, threads, True) if wants_dx else none(x)
     tiles, pixels = s.block * s.across, s.lines * s.across * s.m * s.m
-    scratch = 2 * s.frame + pixels * s.op + _XI * (s.v_plane + s.m_plane) + (0 if y is None else s.op * s.oh * s.ow)
+    scratch = 2 * s.frame + pixels * s.op + _XI * (s.v_plane + s.m_plane + s.u_plane) + s.op * s.oh * s.ow
     _backward.on(
         threads, ready(dy).reshape(-1), none(x) if y is None else y.reshape(-1), x.reshape(-1), u,
         transformer(A4 if r == 3 else A2, x.itemsize), transformer(BT, x.itemsize), transformer(B, x.itemsize), s,
