@@ -9,6 +9,7 @@ import numpy as np
 from scratchnet import _cli, backend, no_grad
 from scratchnet.nn.fuse import fuse
 from scratchnet.threads import set_num_threads
+from scratchnet.training.metrics import predict
 from scratchnet.training.restore import Restored, restore
 from scratchnet.training.setup import EVAL_BATCH
 
@@ -41,13 +42,13 @@ def open_trained(options: argparse.Namespace, batch_size: int = EVAL_BATCH) -> T
         set_num_threads(options.threads)
     restored = restore(options.checkpoint, device)
     model = fuse(restored.model) if device.kind == "cpu" else restored.model
-    host = backend.device("cpu")
+    host, mirror = backend.device("cpu"), restored.recipe.mirror
 
     def logits(images: np.ndarray) -> np.ndarray:
         starts = range(0, max(len(images), 1), batch_size)
         batches = (restored.transform(images[start : start + batch_size]) for start in starts)
         with no_grad():
-            return np.concatenate([host.asarray(model(device.asarray(batch))) for batch in batches])
+            return np.concatenate([host.asarray(predict(model, device.asarray(batch), mirror)) for batch in batches])
 
     return Trained(restored, logits)
 

@@ -26,7 +26,7 @@ class Recipe:
     None for pixels in [0, 1]. augment names what is done to training images, in order: "cropN" (pad by N pixels, cut
     the old size out at random) and "flip" (left to right, every other image). schedule is "onecycle" or "cosine", over
     all steps of the run, or None for a constant rate; the rate of onecycle rises to lr during the first `warmup` of it.
-    clip_norm, accumulate, ema and patience (of early stopping, on the test loss) are the Trainer's.
+    clip_norm, accumulate, ema, mirror and patience (of early stopping, on the test loss) are the Trainer's.
 
     eval_every counts steps between two reports within an epoch (None: report once an epoch), measured on the first
     eval_limit test images (None: all). eval_train also measures the final accuracy on the training images.
@@ -47,6 +47,7 @@ class Recipe:
     clip_norm: float | None = None
     accumulate: int = 1
     ema: float | None = None
+    mirror: bool = False
     patience: int | None = None
     shuffle: bool = True
     normalize: tuple[Statistic, Statistic] | None = None
@@ -127,6 +128,7 @@ _ALL = [
         warmup=0.2,
         label_smoothing=0.2,
         ema=0.998,
+        mirror=True,
         normalize=CIFAR10_NORMALIZE,
         augment=("crop4", "flip"),
         name="best",

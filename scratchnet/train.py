@@ -20,6 +20,7 @@ from scratchnet.training import (
     Trainer,
     load_checkpoint,
 )
+from scratchnet.training.metrics import predict
 from scratchnet.training.report import Report, Reporter
 from scratchnet.training.restore import recipe_from
 from scratchnet.training.setup import (
@@ -35,7 +36,7 @@ from scratchnet.training.setup import (
 # What a run is made of, beside its recipe: a continued run keeps it.
 RUN_DEFAULTS = {"seed": 0, "dtype": "float32", "limit_batches": None}
 # What a continued run may change, since no step depends on it.
-FREE = {"epochs", "eval_every", "eval_limit", "eval_train"}
+FREE = {"epochs", "eval_every", "eval_limit", "eval_train", "mirror"}
 
 
 def add_recipe_options(parser: argparse.ArgumentParser) -> None:
@@ -59,6 +60,7 @@ def add_recipe_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--clip-norm", type=_cli.positive_float, metavar="NORM", help="of all gradients together")
     parser.add_argument("--accumulate", type=_cli.positive_int, metavar="N", help="batches for one step")
     parser.add_argument("--ema", type=_cli.share, metavar="DECAY", help="use averaged weights; 0.99 … 0.9999")
+    parser.add_argument("--mirror", action="store_true", default=None, help="measure with mirror images as well")
     parser.add_argument("--patience", type=_cli.positive_int, metavar="N", help="stop after N epochs without progress")
     parser.add_argument("--eval-every", type=_cli.positive_int, metavar="STEPS", help="report within an epoch")
     parser.add_argument("--eval-limit", type=_cli.positive_int, metavar="N", help="images of those reports")
@@ -174,6 +176,7 @@ def train(
         clip_norm=recipe.clip_norm,
         ema=recipe.ema,
         early_stopping=EarlyStopping(recipe.patience) if recipe.patience else None,
+        mirror=recipe.mirror,
         fuse=not options.no_fuse,
         out=folder,
         save_every=options.save_every,
@@ -206,7 +209,7 @@ def train(
 
     x, labels = next(iter(batches(test_set, 10)))
     with trainer.averaged():
-        predictions = trainer.fast_model.eval()(x).argmax(axis=1)
+        predictions = predict(trainer.fast_model.eval(), x, recipe.mirror).argmax(axis=1)
     test_result = trainer.result or trainer.evaluate(batches(test_set))
     train_result = trainer.evaluate(batches(train_set)) if recipe.eval_train else None
     report.finish(test_set, test_result, train_result, predictions.tolist(), labels.tolist())

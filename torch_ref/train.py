@@ -28,12 +28,20 @@ from torch_ref.models import MODELS
 
 
 @torch.no_grad()
-def evaluate(model: nn.Module, criterion: nn.Module, batches: datasets.DataLoader, num_classes: int) -> Evaluation:
+def predict(model: nn.Module, x: numpy.ndarray, mirror: bool) -> torch.Tensor:
+    images = torch.from_numpy(x)
+    return (model(images) + model(images.flip(-1))) / 2 if mirror else model(images)
+
+
+@torch.no_grad()
+def evaluate(
+    model: nn.Module, criterion: nn.Module, batches: datasets.DataLoader, num_classes: int, mirror: bool
+) -> Evaluation:
     model.eval()
     loss = 0.0
     correct, total = numpy.zeros(num_classes, int), numpy.zeros(num_classes, int)
     for x, target in batches:
-        logits = model(torch.from_numpy(x))
+        logits = predict(model, x, mirror)
         loss += float(criterion(logits, torch.from_numpy(target))) * len(target)
         hit = target[logits.argmax(1).numpy() == target]
         correct += numpy.bincount(hit, minlength=num_classes)
@@ -99,7 +107,7 @@ def train(recipe: Recipe, options: argparse.Namespace) -> None:
     def measure(dataset: datasets.ArrayDataset, limit: int | None = None) -> Evaluation:
         part = dataset.subset(min(limit or len(dataset), len(dataset)))
         loader = datasets.DataLoader(part, EVAL_BATCH, transform=transform)
-        return evaluate(averaged or model, criterion, loader, len(dataset.classes))
+        return evaluate(averaged or model, criterion, loader, len(dataset.classes), recipe.mirror)
 
     def step_on(group: list[tuple[numpy.ndarray, numpy.ndarray]]) -> float:
         """One step on the mean over all images of the batches."""
@@ -142,8 +150,7 @@ def train(recipe: Recipe, options: argparse.Namespace) -> None:
             break
 
     x, labels = next(iter(datasets.DataLoader(test_set.subset(min(10, len(test_set))), 10, transform=transform)))
-    with torch.no_grad():
-        predictions = (averaged or model).eval()(torch.from_numpy(x)).argmax(1)
+    predictions = predict((averaged or model).eval(), x, recipe.mirror).argmax(1)
     train_result = measure(train_set) if recipe.eval_train else None
     report.finish(test_set, test_result, train_result, predictions.tolist(), labels.tolist())
 

@@ -1,13 +1,13 @@
 """What a trained model is worth: loss, accuracy, accuracy of each class."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import numpy
 
 from scratchnet.nn import Module
-from scratchnet.ops.shape import Array
+from scratchnet.ops.shape import Array, array_module
 
 
 class Evaluation(NamedTuple):
@@ -21,8 +21,21 @@ class Evaluation(NamedTuple):
         return int(self.correct.sum()) / int(self.total.sum()) if self.total.any() else math.nan
 
 
+def predict(model: Callable[[Array], Array], x: Array, mirror: bool = False) -> Array:
+    """model(x); with mirror, for images (N, C, H, W), the mean of that and of the model of the images left to right.
+
+    Of a network that was trained on mirrored images, too, the mean is right more often than either.
+    """
+    y = model(x)
+    return (y + model(array_module(x).ascontiguousarray(x[..., ::-1]))) / 2 if mirror else y
+
+
 def evaluate(
-    model: Module, criterion: Module, batches: Iterable[tuple[Array, Array]], num_classes: int | None = None
+    model: Module,
+    criterion: Module,
+    batches: Iterable[tuple[Array, Array]],
+    num_classes: int | None = None,
+    mirror: bool = False,
 ) -> Evaluation:
     """Measure the model, in evaluation mode, on all batches; its mode is restored afterwards.
 
@@ -33,7 +46,7 @@ def evaluate(
     loss, images = 0.0, 0
     correct, total = (numpy.zeros(num_classes or 0, int) for _ in range(2))
     for x, target in batches:
-        y = model(x)
+        y = predict(model, x, mirror)
         loss += float(criterion.forward(y, target)[0]) * len(target)
         images += len(target)
         if target.ndim == 1 and target.dtype.kind in "iu" and y.ndim == 2:

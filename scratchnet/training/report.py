@@ -125,6 +125,8 @@ def settings(recipe: Recipe) -> str:
         parts.append(f"gradients clipped to {recipe.clip_norm:g}")
     if recipe.ema:
         parts.append(f"weights averaged with {recipe.ema:g}")
+    if recipe.mirror:
+        parts.append("measured with mirror images")
     if recipe.augment:
         parts.append("augmented by " + " and ".join(recipe.augment))
     batch = f"{recipe.accumulate} × {recipe.batch_size}" if recipe.accumulate > 1 else str(recipe.batch_size)

@@ -45,6 +45,7 @@ class Trainer:
         clip_norm: bring the norm of all gradients together down to this, before the step.
         ema: keep an exponential moving average of the weights with this decay, and measure and use that one.
         early_stopping: an EarlyStopping, asked after every epoch.
+        mirror: measure the mean of the outputs for each image and for its mirror image.
         out: the run's folder: config.json, metrics.csv, last.safetensors, best.safetensors. None writes nothing.
         save_every: write `last` every so many steps too, not only after epochs.
         callbacks: Callbacks, told of what happens.
@@ -72,6 +73,7 @@ class Trainer:
         clip_norm: float | None = None,
         ema: float | None = None,
         early_stopping: EarlyStopping | None = None,
+        mirror: bool = False,
         fuse: bool = True,
         out: str | os.PathLike[str] | RunFolder | None = None,
         save_every: int | None = None,
@@ -91,6 +93,7 @@ class Trainer:
         self.accumulate, self.clip_norm = accumulate, clip_norm
         self.ema = None if ema is None else ModelEMA(model, ema)
         self.early_stopping = early_stopping
+        self.mirror = mirror
         self.run = RunFolder(out) if isinstance(out, str | os.PathLike) else out
         self.save_every = save_every
         self.callbacks = list(callbacks)
@@ -193,7 +196,7 @@ class Trainer:
     def evaluate(self, batches: Batches) -> Evaluation:
         """Measure the model, with the averaged weights where there are any."""
         with self.averaged():
-            return evaluate(self.fast_model, self.criterion, self._on_device(batches))
+            return evaluate(self.fast_model, self.criterion, self._on_device(batches), mirror=self.mirror)
 
     def averaged(self) -> AbstractContextManager[None]:
         """Within a `with` the model has its averaged weights, if they are kept."""

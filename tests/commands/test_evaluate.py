@@ -45,6 +45,18 @@ def output(capsys, *argv) -> str:
     return captured.out
 
 
+def test_a_run_that_measures_with_mirror_images_is_evaluated_so(capsys, tmp_path):
+    run = train(tmp_path / "both", "mnist", "--model", "mlp", "--epochs", "1", "--limit-batches", "50", "--mirror")
+    noted = [row for row in read_metrics(run / "metrics.csv") if row["event"] == "epoch"][-1]
+    found = json.loads(output(capsys, run, "--json"))
+    assert found["accuracy"] == pytest.approx(float(noted["test_accuracy"]))
+    assert found["loss"] == pytest.approx(float(noted["test_loss"]), rel=1e-5)
+    restored = restore(run)
+    test = datasets.load("mnist", "test")
+    alone = restored.model(restored.transform(test.images)).argmax(1)
+    assert found["accuracy"] != np.mean(alone == test.labels)
+
+
 def test_json_has_what_the_model_gives(capsys, run, expected):
     found = json.loads(output(capsys, run, "--json"))
     loss, probabilities = expected

@@ -230,6 +230,7 @@ EVERYTHING = [
     "1",
 ]
 EVERYTHING += ["--label-smoothing", "0.1", "--clip-norm", "0.5", "--accumulate", "2", "--ema", "0.7", "--patience", "5"]
+EVERYTHING += ["--mirror"]
 EVERYTHING += ["--augment", "crop2", "flip", "--weight-decay", "0.01", "--eval-every", "3", "--eval-limit", "100"]
 SGD = ["--optimizer", "sgd", "--lr", "0.2", "--momentum", "0.9", "--nesterov", "--schedule", "onecycle"]
 ADAM = ["--optimizer", "adam", "--lr", "0.01", "--schedule", "cosine"]
@@ -283,6 +284,7 @@ def test_options_reach_the_trainer(capsys, monkeypatch, few):
     assert seen["accumulate"] == 2
     assert seen["ema"] == 0.7
     assert seen["early_stopping"].patience == 5
+    assert seen["mirror"] is True
     assert (seen["scheduler"].total_steps, seen["schedule_per"]) == (8, "step")
     assert (seen["save_every"], seen["fuse"]) == (3, False)
     group = seen["optimizer"].param_groups[0]

@@ -86,7 +86,7 @@ class Sizes(NamedTuple):
     x_plane: int  # from one phase of a channel of the padded input to the next
     dy_plane: int  # from one channel of the padded dy to the next
     dy_first: int  # where dy[0, 0] lies in its plane
-    read_h: int  # phases from this one on are not read
+    read_h: int  # phases from this one on are not read: a 1 × 1 kernel with stride 2 reads one pixel in four
     read_w: int
     together: int  # images whose products are summed before lanes are
 
@@ -126,6 +126,7 @@ def layout_of(
 
     u, v = numpy.divmod(numpy.arange(taps, dtype=numpy.int64), kw)
     line, column = u * dh, v * dw
+    read_h, read_w = int((line % sh).max()) + 1, int((column % sw).max()) + 1
     within = (line % sh * sw + column % sw) * x_plane + line // sh * pitch + column // sw
     offset = (numpy.arange(c_group)[:, None] * (sh * sw * x_plane) + within).reshape(-1)  # (K,)
 
@@ -145,7 +146,7 @@ def layout_of(
             start += mine.size * o_group
     sizes = Sizes(
         c, h, w, o, oh, ow, c_group * taps, taps, groups, sh, sw, ph, pw, pitch, rows,
-        c * sh * sw * x_plane, x_plane, dy_plane, dy_first, *_phases_read(weight_shape[2:], stride, dilation),
+        c * sh * sw * x_plane, x_plane, dy_plane, dy_first, read_h, read_w,
         max(1, min(16, _GROUP // (DOT_ROWS * dy_plane))),
     )  # fmt: skip
     table = functools.partial(numpy.array, dtype=numpy.int64)
@@ -153,11 +154,6 @@ def layout_of(
         sizes, table(offset), table(numpy.concatenate(a_steps)), table(numpy.concatenate(b_steps)),
         table(limits).reshape(-1, 8),
     )  # fmt: skip
-
-
-def _phases_read(kernel: tuple[int, ...], stride: tuple[int, int], dilation: tuple[int, int]) -> list[int]:
-    """How many phases of lines, and of columns, are read: a 1 × 1 kernel with stride 2 reads one pixel in four."""
-    return [max(u * d % s for u in range(k)) + 1 for k, s, d in zip(kernel, stride, dilation, strict=True)]
 
 
 @inner
