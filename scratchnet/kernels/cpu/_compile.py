@@ -90,8 +90,12 @@ kernel = Kernel
 
 
 def inner(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile a function that only kernels call: it becomes part of each of them."""
-    return numba.njit(**OPTIONS)(function)
+    """Compile a function that only kernels call: it becomes part of each of them.
+
+    It is always inlined. Else it would exist twice, compiled on its own and again within the kernel, and which of the
+    two runs would hang on whether the kernel came from the cache: they may add in different orders.
+    """
+    return numba.njit(**OPTIONS, forceinline=True)(function)
 
 
 def _compile(function: Callable[..., None], kind: str, parallel: bool = False) -> Any:
