@@ -179,14 +179,6 @@ def _largest(line, bias, i, j, s, pool):
     return best, where
 
 
-@inner
-def _copy_channels_last(x, n, s, pitch, out):
-    """Image n of x (N, C, H, W) → lines of (W + 2·PW)·C numbers in a frame of zeros, which out has already."""
-    for i in range(s.h):
-        target = at(out, (i + s.ph) * pitch + s.pw * s.c)
-        transpose(target, s.c, at(x, (n * s.c * s.h + i) * s.w), s.h * s.w, s.c, s.w)
-
-
 @intrinsic
 def _collect_channel(typing_context, winner, dy, windows, window, position, nothing, offsets, factors):
     """The pixels of one output channel that have a gradient: where they see the image, and the gradient. → how many.
@@ -275,7 +267,7 @@ def _backward(
             line, source = o * kernel_size + u * p.kernel_pitch, (o * s.c * p.kh + u) * kw
             transpose(at(kernel_, line), s.c, at(weight, source), s.taps, s.c, kw)
     for n in range(t * n_images // threads, (t + 1) * n_images // threads):
-        _copy_channels_last(x, n, s, p.pitch, image)
+        winograd.load_image(x, n, s, p.pitch, s.c, image)
         for o in range(s.o):
             first = (n * s.o + o) * windows
             found = _collect_channel(

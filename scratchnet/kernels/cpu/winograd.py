@@ -151,11 +151,23 @@ def _transform_dweight(t, threads, du, gt, s, work, dweight):
 
 
 @inner
-def _load_image(x, n, s, frame):
-    """Image n of x (N, C, H, W) → (H, W, C) in a frame of zeros, which is there already."""
+def load_image(x, n, s, line, pixel, frame):
+    """Image n of x (N, C, H, W), channels last, in a frame of zeros, which is there already.
+
+    From one line of the frame to the next it is `line` numbers, from one pixel to the next `pixel`.
+    """
     for i in range(s.h):
-        target = at(frame, ((i + s.ph) * s.frame_w + s.pw) * s.cp)
-        transpose(target, s.cp, at(x, (n * s.c * s.h + i) * s.w), s.h * s.w, s.c, s.w)
+        target = at(frame, (i + s.ph) * line + s.pw * pixel)
+        transpose(target, pixel, at(x, (n * s.c * s.h + i) * s.w), s.h * s.w, s.c, s.w)
+
+
+@inner
+def _transform_inputs(bt, frame, i, s, v, k, lanes):
+    """Line k of the block's tiles V = Bᵀ d B, from line i of the image's."""
+    transform(
+        bt, at(frame, i * s.m * s.frame_w * s.cp), s.frame_w * s.cp, s.cp, s.m * s.cp, at(v, k * s.across * s.cp),
+        SIZE * s.v_plane, s.v_plane, s.cp, s.across, s.cp // lanes,
+    )  # fmt: skip
 
 
 @inner
@@ -218,11 +230,8 @@ def _forward(
         for k in range(count):
             n, i = (start + k) // s.lines, (start + k) % s.lines
             if i == 0:
-                _load_image(x, n, s, frame)
-            transform(
-                bt, at(frame, i * s.m * s.frame_w * s.cp), s.frame_w * s.cp, s.cp, s.m * s.cp,
-                at(v, k * s.across * s.cp), SIZE * s.v_plane, s.v_plane, s.cp, s.across, s.cp // lanes,
-            )  # fmt: skip
+                load_image(x, n, s, s.frame_w * s.cp, s.cp, frame)
+            _transform_inputs(bt, frame, i, s, v, k, lanes)
         _multiply(
             count * s.across, s.op, s.c, v, v_row, v_step, s.v_plane, u, u_step, s.u_plane, products, m_row, s.m_plane
         )  # fmt: skip
@@ -281,12 +290,9 @@ def _backward(
         for k in range(count):
             n, i = (start + k) // s.lines, (start + k) % s.lines
             if i == 0:
-                _load_image(x, n, s, frame)
+                load_image(x, n, s, s.frame_w * s.cp, s.cp, frame)
                 _load_gradient(dy, y, n, s, active, output, total)
-            transform(
-                bt, at(frame, i * s.m * s.frame_w * s.cp), s.frame_w * s.cp, s.cp, s.m * s.cp,
-                at(v, k * s.across * s.cp), SIZE * s.v_plane, s.v_plane, s.cp, s.across, s.cp // lanes,
-            )  # fmt: skip
+            _transform_inputs(bt, frame, i, s, v, k, lanes)
             transform(
                 a, at(output, i * s.m * wide), wide, s.op, s.m * s.op,
                 at(products, k * s.across * s.op), SIZE * s.m_plane, s.m_plane, s.op, s.across, s.op // lanes,
