@@ -165,10 +165,8 @@ def pad_image(x, n, s, out):
             start = (b - s.pw) % s.sw  # the first column of x that belongs to the phase
             columns, shift = (s.w - start + s.sw - 1) // s.sw, line * s.pitch + (start + s.pw) // s.sw
             for c in range(s.c):
-                source, target = (
-                    ((n * s.c + c) * s.h + i) * s.w + start,
-                    ((c * s.sh + a) * s.sw + b) * s.x_plane + shift,
-                )
+                source = ((n * s.c + c) * s.h + i) * s.w + start
+                target = ((c * s.sh + a) * s.sw + b) * s.x_plane + shift
                 if s.sw == 1:
                     copy_row(False, at(out, target), at(x, source), x.dtype.type(0), s.w)
                 else:

@@ -32,6 +32,7 @@ from scratchnet.kernels.cpu.vector import (
     I64,
     PATCH,
     ROWS,
+    _Emitter,
     add_patches,
     at,
     contract,
@@ -189,15 +190,15 @@ def _collect_channel(typing_context, winner, dy, windows, window, position, noth
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         winner, dy, windows, window, position, nothing, offsets, factors = args
+        emit = _Emitter(context, builder, signature.args[1].dtype)
         found = cgutils.alloca_once_value(builder, ir.Constant(I64, 0))
-        with cgutils.for_range(builder, windows) as loop:
-            k = builder.zext(builder.load(builder.gep(winner, [loop.index])), I64)
-            place = builder.add(_entry(builder, window, loop.index), _entry(builder, position, k))
-            at = builder.load(found)
-            builder.store(place, builder.gep(offsets, [at]))  # the next one writes over it if it does not count
-            builder.store(_entry(builder, dy, loop.index), builder.gep(factors, [at]))
+        with emit.loop(windows) as q:
+            k = builder.zext(emit.entry(winner, q), I64)
+            place = builder.load(found)  # in the lists; the next one writes over it if this does not count
+            builder.store(builder.add(emit.entry(window, q), emit.entry(position, k)), emit.at(offsets, place))
+            builder.store(emit.entry(dy, q), emit.at(factors, place))
             counts = builder.zext(builder.icmp_signed("!=", k, nothing), I64)
-            builder.store(builder.add(at, counts), found)
+            builder.store(builder.add(place, counts), found)
         return builder.load(found)
 
     return signature, generate
@@ -213,21 +214,18 @@ def _collect_window(typing_context, winner, dy, channels, windows, kernel_size, 
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         winner, dy, channels, windows, kernel_size, offsets, factors, counts = args
-        with cgutils.for_range(builder, channels) as loop:
-            source = builder.mul(loop.index, windows)
-            k = builder.zext(builder.load(builder.gep(winner, [source])), I64)
-            count = builder.gep(counts, [k])
-            at = builder.add(builder.mul(k, channels), builder.load(count))
-            builder.store(builder.mul(loop.index, kernel_size), builder.gep(offsets, [at]))
-            builder.store(_entry(builder, dy, source), builder.gep(factors, [at]))
+        emit = _Emitter(context, builder, signature.args[1].dtype)
+        with emit.loop(channels) as o:
+            source = builder.mul(o, windows)
+            k = builder.zext(emit.entry(winner, source), I64)
+            count = emit.at(counts, k)
+            place = builder.add(builder.mul(k, channels), builder.load(count))
+            builder.store(builder.mul(o, kernel_size), emit.at(offsets, place))
+            builder.store(emit.entry(dy, source), emit.at(factors, place))
             builder.store(builder.add(builder.load(count), ir.Constant(I64, 1)), count)
         return context.get_dummy_value()
 
     return signature, generate
-
-
-def _entry(builder: Any, table: Any, index: Any) -> Any:
-    return builder.load(builder.gep(table, [index]))
 
 
 @inner

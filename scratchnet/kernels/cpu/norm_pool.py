@@ -48,9 +48,7 @@ def _forward(
         shift = bias[c] if bias.size else zero
         channel, step = at(x, c * pixels), channels * pixels
         if pool == NO_POOL:
-            normalise_planes(
-                channel, mean[c], scale, shift, relu, at(y, c * pixels), images, step, step, pixels
-            )  # fmt: skip
+            normalise_planes(channel, mean[c], scale, shift, relu, at(y, c * pixels), images, step, step, pixels)
             continue
         for n in range(images):
             early = relu and pool == AVG_POOL  # max pooling cuts off what it takes

@@ -267,6 +267,17 @@ def _c_arguments(context: Any, builder: Any, kinds: list[Any], values: Any) -> t
     return passed, ir.FunctionType(ir.VoidType(), [value.type for value in passed])
 
 
+def call_by_address(kinds: list[Any]) -> tuple[Any, Callable[..., Any]]:
+    """What an intrinsic (address, *arguments of these kinds) returns that calls the compiled C function there."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        values, kind = _c_arguments(context, builder, kinds, args[1:])
+        builder.call(builder.inttoptr(args[0], kind.as_pointer()), values)
+        return context.get_dummy_value()
+
+    return types.void(types.int64, *kinds), generate
+
+
 _alive: list[Any] = []
 
 
@@ -587,14 +598,7 @@ def add_patches(typing_context, adder, total, total_pitch, x, pitch, offsets, fa
     `adder` is what patch_adder gave for this size of patch. x is read up to the end of each row's last vector, total
     up to width.
     """
-    kinds = _patch_arguments(total.dtype)
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        values, kind = _c_arguments(context, builder, kinds, args[1:])
-        builder.call(builder.inttoptr(args[0], kind.as_pointer()), values)
-        return context.get_dummy_value()
-
-    return types.void(types.int64, *kinds), generate
+    return call_by_address(_patch_arguments(total.dtype))
 
 
 @intrinsic

@@ -33,7 +33,7 @@ from numba import types
 from numba.extending import intrinsic
 
 from scratchnet.kernels.cpu._compile import compile_c_function
-from scratchnet.kernels.cpu.vector import _c_arguments, _Emitter, at, keep_alive, lanes_of
+from scratchnet.kernels.cpu.vector import _Emitter, at, call_by_address, keep_alive, lanes_of
 
 POINTS = 0.0, 0.625, -0.625, 1.5, -1.5  # and ∞
 SIZE = len(POINTS) + 1  # 6, of a tile of inputs
@@ -169,11 +169,4 @@ def transform(typing_context, address, x, x_row, x_column, x_tile, y, y_row, y_c
     X[i, j] of tile t lies at x + t·x_tile + i·x_row + j·x_column, Y likewise. `address` is what `transformer` gave for
     T.
     """
-    kinds = _arguments(x.dtype)
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        values, kind = _c_arguments(context, builder, kinds, args[1:])
-        builder.call(builder.inttoptr(args[0], kind.as_pointer()), values)
-        return context.get_dummy_value()
-
-    return types.void(types.int64, *kinds), generate
+    return call_by_address(_arguments(x.dtype))
