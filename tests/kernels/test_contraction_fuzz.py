@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from contraction_checks import check, conv_check, conv_inputs, loops, pool_check
 
+from scratchnet import datasets
 from scratchnet.kernels.cpu import _compile, conv, conv_batch, linear, norm_pool
 from scratchnet.kernels.cpu.vector import _FEATURES, at, copy_row, lanes
 
@@ -167,6 +168,59 @@ def test_linear(n, i, o, guarded, dtype, threads):
         return y, backward
 
     check(guarded, inputs, forward, forward_loops)
+
+
+def mostly_zeros(n, i, dtype):
+    """Pixels that are 0 in every image, images that are 0 in every pixel, and all between."""
+    rng = np.random.default_rng(n * i)
+    x = rng.standard_normal((n, i)) * (rng.random((n, i)) < rng.random(i) * 0.5)
+    x[:, 3:9], x[1:7] = 0, 0
+    return x.astype(dtype)
+
+
+@pytest.mark.parametrize("n", [16, 17, 18, 19, 33])
+@pytest.mark.parametrize(("i", "o"), [(16, 16), (17, 19), (34, 65), (35, 18), (80, 33)])
+@pytest.mark.parametrize("has_bias", [True, False])
+def test_linear_of_mostly_zeros(n, i, o, has_bias, guarded, dtype, threads, monkeypatch):
+    monkeypatch.setattr(linear, "_is_sparse", lambda x, o: True)
+    rng = np.random.default_rng(n)
+    inputs = [mostly_zeros(n, i, dtype), rng.standard_normal((o, i)).astype(dtype), None]
+    if has_bias:
+        inputs[2] = rng.standard_normal(o).astype(dtype)
+
+    def forward(*arrays):
+        y, cache = linear.linear(*arrays)
+        return y, lambda dy: linear.linear_backward(dy, cache)
+
+    def forward_loops(*arrays):
+        y, cache = loops("linear").forward(*arrays)
+        return y, lambda dy: loops("linear").backward(dy, cache)
+
+    check(guarded, inputs, forward, forward_loops)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_zeros_times_what_is_not_finite(value, dtype, threads, monkeypatch):
+    """0 · NaN and 0 · ∞ are NaN: a weight, or a gradient, that is not finite is not skipped beside zeros."""
+    monkeypatch.setattr(linear, "_is_sparse", lambda x, o: True)
+    x, rng = mostly_zeros(17, 40, dtype), np.random.default_rng(0)
+    weight, dy = rng.standard_normal((30, 40)).astype(dtype), rng.standard_normal((17, 30)).astype(dtype)
+    weight[11, 4], dy[3, 20] = value, value  # pixel 4 is 0 in all images, and image 3 in all pixels
+    y, cache = linear.linear(x, weight, None)
+    _, dweight, _ = linear.linear_backward(dy, cache, wants_dx=False)
+    with np.errstate(invalid="ignore"):
+        np.testing.assert_array_equal(np.isnan(y), np.isnan(x @ weight.T))
+        np.testing.assert_array_equal(np.isnan(dweight), np.isnan(dy.T @ x))
+    assert np.isnan(y[:, 11]).all()
+    assert np.isnan(dweight[20]).all()
+
+
+def test_which_inputs_are_worth_a_look_for_zeros(dtype):
+    images, _ = next(iter(datasets.DataLoader(datasets.load("mnist", "test"), 128, transform=datasets.ToFloat(dtype))))
+    digits, hidden = images.reshape(128, 784), np.random.default_rng(0).standard_normal((128, 784)).astype(dtype)
+    for x, sparse in ((digits, True), (hidden, False), (np.maximum(hidden, 0), False)):
+        _, cache = linear.linear(x, hidden[:64], None)
+        assert cache.sparse == sparse
 
 
 @pytest.mark.parametrize("shape", [(2, 1, 2, 2), (1, 3, 3, 5), (2, 2, 4, 33), (3, 5, 5, 4), (2, 1, 3, 66)])
