@@ -10,9 +10,9 @@ gradient, and that only if ReLU was active. With P such pixels (o, i, j), each w
     dweight[o, :, u, v] += g · x̂[:, i·SH + u, j·SW + v]           the image patch that the pixel saw, times g
     dx̂[:, i·SH + u, j·SW + v] += g · weight[o, :, u, v]           the kernel, times g, added where it looked
 
-Either is a sum of patches of KH × KW pixels with all their channels: `add_patches`. So that a line of a patch lies in
-one piece, x and the weights are copied channels last. For dweight the patches of one output channel are added up
-in registers, for dx the kernels of all output channels whose pixel is (i, j).
+Either is a sum over patches of KH × KW pixels with all their channels. So that a line of a patch lies in one piece, x
+and the weights are copied channels last. Then, one output channel after another: for dweight the patches are added up
+in registers (`add_patches`), for dx the kernel stays in registers and is added to where it looked (`spread_patch`).
 """
 
 import functools
@@ -38,7 +38,8 @@ from scratchnet.kernels.cpu.vector import (
     contract,
     lanes_of,
     max_of_squares,
-    patch_adder,
+    patch_functions,
+    spread_patch,
     sum_row,
     transpose,
 )
@@ -204,30 +205,6 @@ def _collect_channel(typing_context, winner, dy, windows, window, position, noth
     return signature, generate
 
 
-@intrinsic
-def _collect_window(typing_context, winner, dy, channels, windows, kernel_size, offsets, factors, counts):
-    """For one window and each position k in it, the output channels whose winner is k: their kernels, the gradients.
-
-    Channel o lies at winner[o·windows]; list k begins at k·channels, and counts[k], 0 before, says how long it is.
-    """
-    signature = types.void(winner, dy, types.int64, types.int64, types.int64, offsets, factors, counts)
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        winner, dy, channels, windows, kernel_size, offsets, factors, counts = args
-        emit = _Emitter(context, builder, signature.args[1].dtype)
-        with emit.loop(channels) as o:
-            source = builder.mul(o, windows)
-            k = builder.zext(emit.entry(winner, source), I64)
-            count = emit.at(counts, k)
-            place = builder.add(builder.mul(k, channels), builder.load(count))
-            builder.store(builder.mul(o, kernel_size), emit.at(offsets, place))
-            builder.store(emit.entry(dy, source), emit.at(factors, place))
-            builder.store(builder.add(builder.load(count), ir.Constant(I64, 1)), count)
-        return context.get_dummy_value()
-
-    return signature, generate
-
-
 @inner
 def _add(adder, p, total, total_pitch, x, pitch, offsets, factors, count):
     """add_patches for a whole patch, tile by tile."""
@@ -240,19 +217,31 @@ def _add(adder, p, total, total_pitch, x, pitch, offsets, factors, count):
             )  # fmt: skip
 
 
+@inner
+def _spread(spreader, p, x, pitch, patch, patch_pitch, offsets, factors, count):
+    """spread_patch for a whole patch, tile by tile."""
+    lanes = lanes_of(x)
+    for h in range(0, p.kh, p.rows):
+        for v in range(0, p.width, p.columns * lanes):
+            spread_patch(
+                spreader, at(x, h * pitch + v), pitch, at(patch, h * patch_pitch + v), patch_pitch, offsets, factors,
+                count, min(p.columns * lanes, p.width - v),
+            )  # fmt: skip
+
+
 @kernel
 def _backward(
-    t, threads, dy, winner, x, weight, s, p, adder, window, position,
-    images, gradients, kernels, dkernels, offsets, factors, counts, dx, dweight, dbias,
+    t, threads, dy, winner, x, weight, s, p, adder, spreader, window, position,
+    images, gradients, kernels, dkernels, offsets, factors, dx, dweight, dbias,
 ):  # fmt: skip
     """dweight (threads, O·K) and dbias (threads, O): each thread's sums. An empty dx is not wanted.
 
-    images, gradients (threads, padded image), kernels, dkernels (threads, O·KH·kernel_pitch), offsets, factors, counts:
+    images, gradients (threads, padded image), kernels, dkernels (threads, O·KH·kernel_pitch), offsets, factors:
     scratch memory.
     """
     n_images, windows, kernel_size = x.size // (s.c * s.h * s.w), window.size, p.kh * p.kernel_pitch
     image, gradient, dkernel = images[t], gradients[t], dkernels[t]
-    offset, factor, count = offsets[t], factors[t], counts[t]
+    offset, factor = offsets[t], factors[t]
     zero = x.dtype.type(0)
     image[:] = zero
     dkernel[:] = zero
@@ -266,6 +255,8 @@ def _backward(
             transpose(at(kernel_, line), s.c, at(weight, source), s.taps, s.c, kw)
     for n in range(t * n_images // threads, (t + 1) * n_images // threads):
         winograd.load_image(x, n, s, p.pitch, s.c, image)
+        if dx.size:
+            gradient[:] = zero
         for o in range(s.o):
             first = (n * s.o + o) * windows
             found = _collect_channel(
@@ -277,21 +268,12 @@ def _backward(
                 adder, p, at(dkernel, o * kernel_size), p.kernel_pitch, at(image, 0), p.pitch, at(offset, 0),
                 at(factor, 0), found,
             )  # fmt: skip
-        if dx.size:
-            gradient[:] = zero
-            for q in range(windows):
-                first = n * s.o * windows + q
-                count[:] = 0
-                _collect_window(
-                    at(winner, first), at(dy, first), s.o, windows, kernel_size, at(offset, 0), at(factor, 0),
-                    at(count, 0),
+            if dx.size:
+                _spread(
+                    spreader, p, at(gradient, 0), p.pitch, at(kernel_, o * kernel_size), p.kernel_pitch, at(offset, 0),
+                    at(factor, 0), found,
                 )  # fmt: skip
-                for k in range(position.size - 1):
-                    if count[k] > 0:
-                        _add(
-                            adder, p, at(gradient, window[q] + position[k]), p.pitch, at(kernel_, 0), p.kernel_pitch,
-                            at(offset, k * s.o), at(factor, k * s.o), count[k],
-                        )  # fmt: skip
+        if dx.size:
             for i in range(s.h):
                 source = at(gradient, (i + s.ph) * p.pitch + s.pw * s.c)
                 transpose(at(dx, (n * s.c * s.h + i) * s.w), s.h * s.w, source, s.c, s.w, s.c)
@@ -342,16 +324,15 @@ def conv_relu_max_pool_backward(
     s, threads = layout.conv.sizes, parts(dy.size * weight[0].size)
     p = patch_of(s, weight.shape[2:], x.itemsize)
     kernels = (threads, s.o * p.kh * p.kernel_pitch)
-    positions = layout.position.size
     dx = empty(x.shape, x.dtype) if wants_dx else none(x)
     dweight, dbias = empty((threads, s.o * s.k), x.dtype), empty((threads, s.o), x.dtype)
-    most = max(layout.window.size, positions * s.o) + 1
+    most = layout.window.size + 1
     _backward.on(
         threads, ready(dy).reshape(-1), winner.reshape(-1), x.reshape(-1), weight.reshape(-1), s, p,
-        patch_adder(p.rows, p.columns, x.itemsize), layout.window, layout.position,
+        *patch_functions(p.rows, p.columns, x.itemsize), layout.window, layout.position,
         empty((threads, p.size), x.dtype), empty((threads, p.size if wants_dx else 0), x.dtype),
         empty(kernels, x.dtype), empty(kernels, x.dtype), empty((threads, most), numpy.int64),
-        empty((threads, most), x.dtype), empty((threads, positions), numpy.int64), dx.reshape(-1), dweight, dbias,
+        empty((threads, most), x.dtype), dx.reshape(-1), dweight, dbias,
     )  # fmt: skip
     dbias = sum_of_parts(dbias) if has_bias else None
     return dx if wants_dx else None, sum_of_parts(dweight).reshape(weight.shape), dbias

@@ -67,7 +67,7 @@ BYTES = 64 if AVX512 else 32 if "avx2" in _FEATURES and FMA else 16  # of a vect
 # The tiles: rows × vectors of `contract`, rows × columns of `dot`.
 ROWS, VECTORS = 4, 4 if AVX512 else 3
 DOT_ROWS, DOT_COLUMNS = (4, 5) if AVX512 else (2, 4)
-PATCH = 25 if AVX512 else 12  # vectors of the largest patch of `add_patches`
+PATCH = 25 if AVX512 else 12  # vectors of the largest patch of `add_patches` and `spread_patch`
 
 
 def lanes(dtype: Any) -> int:
@@ -575,15 +575,53 @@ def sum_row(typing_context, x, count):
     return signature, generate
 
 
+@intrinsic(prefer_literal=True)
+def _spread_patch_tile(typing_context, rows, vectors, x, pitch, patch, patch_pitch, offsets, factors, count, width):
+    signature = types.void(
+        rows, vectors, x, types.int64, patch, types.int64, offsets, factors, types.int64, types.int64
+    )  # fmt: skip
+    height, columns = rows.literal_value, vectors.literal_value
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        _, _, x, pitch, patch, patch_pitch, offsets, factors, count, width = args
+        emit = _Emitter(context, builder, signature.args[2].dtype)
+        masks = emit.masks(columns, width)
+        starts = [builder.mul(patch_pitch, ir.Constant(I64, h)) for h in range(height)]
+        values = [
+            [emit.load(emit.at(emit.at(patch, start), v * emit.lanes), masks[v]) for v in range(columns)]
+            for start in starts
+        ]
+        with emit.loop(count) as q:
+            place = emit.at(x, emit.entry(offsets, q))
+            factor = emit.broadcast(emit.at(factors, q))
+            for h in range(height):
+                row = emit.at(place, builder.mul(pitch, ir.Constant(I64, h)))
+                for v in range(columns):
+                    target = emit.at(row, v * emit.lanes)
+                    old = emit.load(target)
+                    new = emit.fma(factor, values[h][v], old)
+                    if masks[v] is not None:
+                        new = builder.select(masks[v], new, old)
+                    emit.store(new, target)
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
 @functools.cache
-def patch_adder(rows: int, vectors: int, itemsize: int) -> int:
-    """The address of a compiled `add_patches` for patches of so many rows and vectors of numbers of 4 or 8 bytes."""
+def patch_functions(rows: int, vectors: int, itemsize: int) -> tuple[int, int]:
+    """The addresses of `add_patches` and `spread_patch`, compiled for patches of so many rows and vectors of numbers
+    of 4 or 8 bytes."""
     signature = types.void(*_patch_arguments(types.float32 if itemsize == 4 else types.float64))
 
     def add(total, total_pitch, x, pitch, offsets, factors, count, width):
         _add_patches_tile(rows, vectors, total, total_pitch, x, pitch, offsets, factors, count, width)
 
-    return keep_alive(compile_c_function(signature, add)).address
+    def spread(x, pitch, patch, patch_pitch, offsets, factors, count, width):
+        _spread_patch_tile(rows, vectors, x, pitch, patch, patch_pitch, offsets, factors, count, width)
+
+    compiled = [keep_alive(compile_c_function(signature, function)) for function in (add, spread)]
+    return compiled[0].address, compiled[1].address
 
 
 def _patch_arguments(element: Any) -> list[Any]:
@@ -595,10 +633,20 @@ def add_patches(typing_context, adder, total, total_pitch, x, pitch, offsets, fa
     """total[h·total_pitch + v] += Σ_q factors[q] · x[offsets[q] + h·pitch + v] for h < rows, v < width, q < count.
 
     Adds up patches of one size that lie anywhere in x, a few rows of a few vectors each: all of them stay in registers.
-    `adder` is what patch_adder gave for this size of patch. x is read up to the end of each row's last vector, total
-    up to width.
+    `adder` is what patch_functions gave for this size of patch. x is read up to the end of each row's last vector,
+    total up to width.
     """
     return call_by_address(_patch_arguments(total.dtype))
+
+
+@intrinsic
+def spread_patch(typing_context, spreader, x, pitch, patch, patch_pitch, offsets, factors, count, width):
+    """x[offsets[q] + h·pitch + v] += factors[q] · patch[h·patch_pitch + v] for h < rows, v < width, q < count.
+
+    The reverse of add_patches: one patch, which stays in registers, is added to many places of x. There too x is read,
+    and written as it was, up to the end of each row's last vector.
+    """
+    return call_by_address(_patch_arguments(x.dtype))
 
 
 @intrinsic
