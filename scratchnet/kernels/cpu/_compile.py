@@ -90,17 +90,17 @@ kernel = Kernel
 
 
 def inner(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile a function that only kernels call: it becomes part of each of them.
+    """A function that only kernels call: its text becomes part of theirs before they are compiled.
 
-    It is always inlined. Else it would exist twice, compiled on its own and again within the kernel, and which of the
-    two runs would hang on whether the kernel came from the cache: they may add in different orders.
+    Else it would exist twice, compiled on its own and again within the kernel, and which of the two runs would hang on
+    whether the kernel came from the cache: they may add in different orders. It would also take longer to compile.
     """
-    return numba.njit(**OPTIONS, forceinline=True)(function)
+    return numba.njit(**OPTIONS, inline="always")(function)
 
 
-def _compile(function: Callable[..., None], kind: str, parallel: bool = False) -> Any:
+def _compile(function: Callable[..., None], kind: str) -> Any:
     """Compile for the types of the first call; `kind` separates what Numba's own cache key does not."""
-    compiled = numba.njit(**OPTIONS, **({"parallel": True} if parallel else {}))(function)
+    compiled = numba.njit(**OPTIONS)(function)
     directory = cache_directory()
     if directory is not None:
         with _numba_cache(directory / kind):

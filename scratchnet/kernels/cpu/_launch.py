@@ -1,39 +1,27 @@
 """Running one compiled kernel on several threads.
 
 Numba's own way, parallel=True on each kernel, compiles a kernel three times over and takes many seconds for the large
-ones. Here one function is compiled that way, once: `_on_threads`, a parallel loop that calls a function by its address.
-What it calls is an *entry*, a few instructions that fetch the kernel's arguments from the caller's stack and call the
-kernel's code, which is there already, compiled for one thread.
+ones. Here only a *launcher* is compiled for each kernel, a few instructions: it hands an *entry* to the thread pool
+that Numba's parallel loops run on, and the entry, on each thread, fetches the kernel's arguments from the caller's
+stack and calls the kernel's code, which is there already, compiled for one thread.
 """
 
-import functools
 from collections.abc import Callable
 from typing import Any
 
 import llvmlite.binding
 from llvmlite import ir
-from numba import prange, types
+from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
 I64 = ir.IntType(64)
-ON_THREADS = "scratchnet.on_threads"
-_ENTRY = ir.FunctionType(ir.VoidType(), [I64, I64, I64])  # (t, threads, address of the arguments)
+_BYTES = ir.IntType(8).as_pointer()
 
-
-@intrinsic
-def _call_entry(typing_context, entry, t, threads, arguments):
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        function = builder.inttoptr(args[0], _ENTRY.as_pointer())
-        builder.call(function, args[1:])
-        return context.get_dummy_value()
-
-    return types.void(types.int64, types.int64, types.int64, types.int64), generate
-
-
-def _on_threads(entry, threads, arguments):
-    for t in prange(threads):
-        _call_entry(entry, t, threads, arguments)
+# numba_parallel_for(entry, arrays, sizes, steps, data, inner sizes, number of arrays, threads), of Numba's thread pool,
+# calls entry(arrays, sizes, steps, data) on the threads for shares of sizes[0] items; arrays point to a share's first.
+_POOL = ir.FunctionType(ir.VoidType(), [_BYTES] * 5 + [I64] * 3)
+_ENTRY = ir.FunctionType(ir.VoidType(), [I64.as_pointer(), I64.as_pointer(), I64.as_pointer(), _BYTES])
 
 
 def publish(name: str, compiled: Any) -> None:
@@ -58,17 +46,26 @@ def _launch(typing_context, name, threads, arguments):
     kinds = tuple(arguments)
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        entry = ir.Function(builder.module, _ENTRY, "entry")
+        entry, place = ir.Function(builder.module, _ENTRY, "entry"), cgutils.alloca_once_value(builder, args[2])
         entry.linkage = "internal"
-        place = cgutils.alloca_once_value(builder, args[2])
-        values = [builder.ptrtoint(entry, I64), args[1], builder.ptrtoint(place, I64)]
-        _call_published(context, builder, ON_THREADS, (types.int64,) * 3, values)
+        # The items are t = 0 … threads − 1: an "array" at address 0 with items of one byte, so that the address of
+        # item t is t. The second size, one that is not divided, tells each entry how many there are in all.
+        zero, one = ir.Constant(I64, 0), ir.Constant(I64, 1)
+        arrays, steps = (cgutils.alloca_once_value(builder, value) for value in (zero, one))
+        sizes = cgutils.alloca_once_value(builder, cgutils.pack_array(builder, [args[1], args[1]]))
+        pointers = [builder.bitcast(p, _BYTES) for p in (entry, arrays, sizes, steps, place)]
+        pool = cgutils.get_or_insert_function(builder.module, _POOL, "numba_parallel_for")
+        builder.call(pool, [*pointers, one, one, args[1]])
 
         inside = ir.IRBuilder(entry.append_basic_block())
-        t, threads, address = entry.args
-        values = cgutils.unpack_tuple(inside, inside.load(inside.inttoptr(address, place.type)))
-        all_kinds = (types.int64, types.int64, *kinds)
-        _call_published(context, inside, _symbol(name.literal_value, kinds), all_kinds, [t, threads, *values])
+        arrays, sizes, _, data = entry.args
+        first, count = inside.load(arrays), inside.load(sizes)
+        threads = inside.load(inside.gep(sizes, [one]))
+        values = cgutils.unpack_tuple(inside, inside.load(inside.bitcast(data, place.type)))
+        with cgutils.for_range(inside, count) as loop:
+            t = inside.add(first, loop.index)
+            all_kinds = (types.int64, types.int64, *kinds)
+            _call_published(context, inside, _symbol(name.literal_value, kinds), all_kinds, [t, threads, *values])
         inside.ret_void()
         return context.get_dummy_value()
 
@@ -91,7 +88,6 @@ def launcher(serial: Any, compile_: Callable[..., Any]) -> Any:
     compile_types = launch.compile
 
     def publish_and_compile(kinds: tuple[Any, ...]) -> Any:  # Numba calls it for every new combination of types
-        _publish_on_threads(compile_)
         arguments = tuple(kinds[1])
         serial.compile((types.int64, types.int64, *arguments))
         publish(_symbol(name, arguments), serial.overloads[(types.int64, types.int64, *arguments)])
@@ -99,11 +95,3 @@ def launcher(serial: Any, compile_: Callable[..., Any]) -> Any:
 
     launch.compile = publish_and_compile
     return launch
-
-
-@functools.cache
-def _publish_on_threads(compile_: Callable[..., Any]) -> None:
-    compiled = compile_(_on_threads, "threads", parallel=True)
-    kinds = (types.int64,) * 3
-    compiled.compile(kinds)
-    publish(ON_THREADS, compiled.overloads[kinds])
