@@ -12,6 +12,7 @@ it is first used. A rung that lacks an op, forward or backward, leaves the pair 
 """
 
 import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar, Token
@@ -193,7 +194,7 @@ def device(name: str) -> Device:
         return Device("cpu", 0, numpy)
     if name == "auto":
         try:
-            cupy, _ = _cuda()
+            cupy, _ = _cuda(only_with_driver=True)
         except (ImportError, RuntimeError):
             return Device("cpu", 0, numpy)
         return Device("gpu", 0, cupy)
@@ -202,8 +203,17 @@ def device(name: str) -> Device:
     return _gpu(int(index or 0))
 
 
-def _cuda() -> tuple[ModuleType, int]:
-    """CuPy, and the number of GPUs; ImportError, or CUDA's RuntimeError, if there is none."""
+def _cuda(only_with_driver: bool = False) -> tuple[ModuleType, int]:
+    """CuPy, and the number of GPUs; ImportError, or CUDA's RuntimeError, if there is none.
+
+    CuPy loads half a dozen of CUDA's libraries, some 170 MB, also on a machine without a GPU. Only with a driver that
+    sees one, it is not imported there.
+    """
+    if only_with_driver and "cupy" not in sys.modules:
+        from scratchnet.diagnosis.gpu import ask_driver
+
+        if not ask_driver().gpus:
+            raise ImportError("no CUDA driver, or no GPU")
     cupy = import_module("cupy")
     return cupy, cupy.cuda.runtime.getDeviceCount()
 

@@ -76,6 +76,22 @@ def test_auto_is_the_cpu_then(no_gpu):
     assert backend.device("auto").kind == "cpu"
 
 
+@pytest.mark.parametrize(("driver", "imported"), [(Driver(None, ()), []), (Driver((12, 4), CARD), ["cupy"])])
+def test_auto_does_not_import_cupy_without_a_driver(monkeypatch, driver, imported):
+    """It would load 170 MB of CUDA's libraries."""
+
+    def note(name):
+        asked.append(name)
+        raise ImportError(name)
+
+    asked = []
+    monkeypatch.delitem(sys.modules, "cupy", raising=False)
+    monkeypatch.setattr(backend, "import_module", note)
+    monkeypatch.setattr(diagnosis, "ask_driver", lambda: driver)
+    assert backend.device("auto").kind == "cpu"
+    assert asked == imported
+
+
 def test_auto_is_the_gpu_where_there_is_one(gpu):
     assert (backend.device("auto").kind, str(backend.device("auto"))) == ("gpu", "gpu:0")
     assert backend.device("auto").xp is sys.modules["cupy"]
