@@ -176,6 +176,29 @@ class _Emitter:
         add = self.declare(f"llvm.vector.reduce.fadd.{self.name}", self.element, [self.element, self.vector])
         return self.builder.call(add, [ir.Constant(self.element, 0.0), value], fastmath=("reassoc",))
 
+    def totals(self, vectors: list[Any]) -> Any:
+        """A vector with the sum of all lanes of vectors[l] in lane l. There are as many as lanes; None is zeros.
+
+        Of two vectors, one half of each sum goes into one vector: the lower halves of both plus the upper halves of
+        both. Of four, the two results are treated alike within their halves, and so on: in half the steps that it
+        takes to add up the lanes of each.
+        """
+        block = self.lanes // 2
+        while block:
+            order = [
+                [half * block + (j if j & block == 0 else self.lanes + j - block) for j in range(self.lanes)]
+                for half in (0, 1)
+            ]
+            lower, upper = (ir.Constant(ir.VectorType(I32, self.lanes), lanes) for lanes in order)
+            pairs = zip(vectors[:block], vectors[block:], strict=True)
+            vectors = [None if pair == (None, None) else self._halves_added(pair, lower, upper) for pair in pairs]
+            block //= 2
+        return vectors[0]
+
+    def _halves_added(self, pair: tuple[Any, Any], lower: Any, upper: Any) -> Any:
+        a, b = (self.zero if vector is None else vector for vector in pair)
+        return self.builder.fadd(self.builder.shuffle_vector(a, b, lower), self.builder.shuffle_vector(a, b, upper))
+
     def variable(self, value: Any) -> Any:
         """A register that a loop changes."""
         register = cgutils.alloca_once(self.builder, self.vector)
@@ -386,21 +409,31 @@ def _dot_tile(
             with builder.if_then(builder.icmp_signed(">", rest, ir.Constant(I64, 0))):
                 start = builder.mul(whole, lanes)
                 multiply_add(emit.at(group_a, start), emit.at(group_b, start), mask)
-        # All of C is read before any of it is written, since a repeated row or column is written twice.
-        target = [[emit.at(c, builder.add(emit.entry(c_row, row), column)) for column in columns] for row in rows]
-        old = cgutils.alloca_once(builder, ir.ArrayType(emit.element, height * width))
-        slots = [
-            [builder.gep(old, [ir.Constant(I64, 0), ir.Constant(I64, h * width + k)]) for k in range(width)]
-            for h in range(height)
-        ]
-        for h, k in product(range(height), range(width)):
-            builder.store(ir.Constant(emit.element, 0.0), slots[h][k])
+        # A few rows, and as many columns as they leave lanes for, are added up at once.
+        slots = min(emit.lanes, 1 << (width - 1).bit_length())
+        at_once = emit.lanes // slots
+        there = emit.clamp(builder.sub(n, j), 0, ir.Constant(I64, width + 1))  # columns that are not repeated
+        pieces = []
+        for first, k in product(range(0, height, at_once), range(0, width, slots)):
+            own = [sums[h][k : k + slots] for h in range(first, first + at_once) if h < height]
+            vectors = [v for row in own for v in [*map(builder.load, row), *[None] * (slots - len(row))]]
+            packed = emit.totals(vectors + [None] * (emit.lanes - len(vectors)))
+            mask = emit.mask(builder.sub(there, ir.Constant(I64, k)))
+            for q in range(len(own)):
+                lanes_of_row = ir.Constant(
+                    ir.VectorType(I32, emit.lanes), [q * slots + l % slots for l in range(emit.lanes)]
+                )
+                target = emit.at(
+                    c, builder.add(emit.entry(c_row, rows[first + q]), builder.add(j, ir.Constant(I64, k)))
+                )
+                pieces.append((builder.shuffle_vector(packed, packed, lanes_of_row), target, mask))
+        # All of C is read before any of it is written, since a repeated row is written twice.
+        old = [emit.variable(emit.zero) for _ in pieces]
         with builder.if_then(accumulate):
-            for h, k in product(range(height), range(width)):
-                builder.store(builder.load(target[h][k]), slots[h][k])
-        for h, k in product(range(height), range(width)):
-            total = emit.total(builder.load(sums[h][k]))
-            builder.store(builder.fadd(total, builder.load(slots[h][k])), target[h][k])
+            for register, (_, target, mask) in zip(old, pieces, strict=True):
+                builder.store(emit.load(target, mask), register)
+        for register, (piece, target, mask) in zip(old, pieces, strict=True):
+            emit.store(builder.fadd(piece, builder.load(register)), target, mask)
         return context.get_dummy_value()
 
     return signature, generate
