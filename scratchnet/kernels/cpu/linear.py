@@ -24,7 +24,18 @@ from scratchnet.kernels.cpu._arrays import empty, none, optional, ready, steps
 from scratchnet.kernels.cpu._compile import inner, kernel, parts
 from scratchnet.kernels.cpu.dropout import keep_mask
 from scratchnet.kernels.cpu.elementwise import piece, select
-from scratchnet.kernels.cpu.vector import DOT_COLUMNS, ROWS, VECTORS, at, contract, dot, lanes_of, transpose
+from scratchnet.kernels.cpu.vector import (
+    BYTES,
+    DOT_COLUMNS,
+    ROWS,
+    VECTORS,
+    at,
+    contract,
+    copy_row,
+    dot,
+    lanes_of,
+    transpose,
+)
 from scratchnet.ops.shape import Array
 
 FEW = 16  # images, inputs or outputs: with fewer it does not pay to look for zeros
@@ -129,17 +140,24 @@ def _backward_x(t, threads, dy, weight, dy_row, dy_step, weight_row, dx_row, dx)
 
 
 @kernel
-def _backward_weight(t, threads, dy, x, dy_column, dy_row, x_row, dweight_row, dweight, dbias):
-    """dweight (O, I) = dy (N, O)ᵀ · x (N, I), dbias (O,) = Σ_n dy; an empty dbias is none."""
+def _backward_weight(t, threads, dy, x, dy_column, dy_row, panel_row, dweight_row, panels, dweight, dbias):
+    """dweight (O, I) = dy (N, O)ᵀ · x (N, I), dbias (O,) = Σ_n dy; an empty dbias is none.
+
+    Some columns of x are copied side by side first, into panels (threads, …): lines of x that lie a power of two apart
+    would fall into the same few places of the cache.
+    """
     (n, o), i = dy.shape, x.shape[1]
-    width = VECTORS * lanes_of(x)
+    width, panel = VECTORS * lanes_of(x), at(panels[t], 0)
     blocks = (o + ROWS - 1) // ROWS
     # a thread computes some rows of dweight
     start, end = t * blocks // threads * ROWS, min((t + 1) * blocks // threads * ROWS, o)
     for j in range(0, i, width):
+        columns = min(width, i - j)
+        for k in range(n):
+            copy_row(False, at(panel, k * width), at(x, k * i + j), x.dtype.type(0), columns)
         contract(
-            end - start, min(width, i - j), n, at(dy, 0), at(dy_column, start), at(dy_row, 0), at(x, j),
-            at(x_row, 0), at(dweight, j), at(dweight_row, start), False,
+            end - start, columns, n, at(dy, 0), at(dy_column, start), at(dy_row, 0), panel, at(panel_row, 0),
+            at(dweight, j), at(dweight_row, start), False,
         )  # fmt: skip
     _sum_columns(dy, start, end, dbias)
 
@@ -263,14 +281,17 @@ def linear_backward(dy: Array, cache: LinearCache, wants_dx: bool = True) -> tup
     work = rows * o * i
     if dx is not None:
         _backward_x(work, dY, weight, steps(rows, o), steps(o, 1), steps(o, i), steps(rows, i), dx.reshape(rows, i))
-    X = x.reshape(rows, i)
+    X, threads = x.reshape(rows, i), parts(work)
     if sparse:
-        threads = parts(work)
         lists = empty((2, threads, rows), numpy.int64)
         _backward_weight_sparse.on(
             threads, dY, X, _bits(X), steps(ROWS, 1), steps(ROWS, o), *lists,
             empty((threads, -(-i // threads) * o), x.dtype), dweight, dbias,
         )  # fmt: skip
     else:
-        _backward_weight(work, dY, X, steps(o, 1), steps(rows, o), steps(rows, i), steps(o, i), dweight, dbias)
+        width = VECTORS * BYTES // x.itemsize
+        _backward_weight.on(
+            threads, dY, X, steps(o, 1), steps(rows, o), steps(rows, width), steps(o, i),
+            empty((threads, rows * width), x.dtype), dweight, dbias,
+        )  # fmt: skip
     return dx, dweight, dbias if has_bias else None
