@@ -219,7 +219,7 @@ def test_which_inputs_are_worth_a_look_for_zeros(dtype):
     images, _ = next(iter(datasets.DataLoader(datasets.load("mnist", "test"), 128, transform=datasets.ToFloat(dtype))))
     digits, hidden = images.reshape(128, 784), np.random.default_rng(0).standard_normal((128, 784)).astype(dtype)
     for x, sparse in ((digits, True), (hidden, False), (np.maximum(hidden, 0), False)):
-        _, cache = linear.linear(x, hidden[:64], None)
+        _, cache = linear.linear(x, hidden, None)
         assert cache.sparse == sparse
 
 

@@ -38,7 +38,7 @@ from scratchnet.kernels.cpu.vector import (
 )
 from scratchnet.ops.shape import Array
 
-FEW = 16  # images, inputs or outputs: with fewer it does not pay to look for zeros
+IMAGES, OUTPUTS = 32, 128  # with fewer it does not pay to look for zeros
 
 
 class LinearCache(NamedTuple):
@@ -240,7 +240,7 @@ def _is_sparse(x: Array, o: int) -> bool:
     """Whether x (N, I), times weights (O, I), is worth a look for zeros: if of a sample, every 61st number, less than
     a quarter is something else. (ReLU's zeros are too few, and too scattered: four rows seldom have one in common.)
     """
-    if len(x) < FEW or x.shape[1] < FEW or o < FEW:
+    if len(x) < IMAGES or o < OUTPUTS or not x.size:
         return False
     sample = x.reshape(-1)[::61]
     return 4 * int(numpy.count_nonzero(sample)) < sample.size
