@@ -49,6 +49,10 @@ def run_everything(dtype: str) -> None:
     for network in (small, scratchnet.fuse(small)):  # a large batch of small images is convolved in another way
         train_step(network, nn.CrossEntropyLoss(), optim.SGD(small.parameters(), lr=1e-3), x, many)
 
+    # What is mostly zeros is multiplied in another way, if it is much.
+    wide, dark = nn.Linear(16, 128, rng=0).to(float_dtype(dtype)), numpy.eye(32, 16, dtype=dtype)
+    train_step(wide, nn.CrossEntropyLoss(), optim.SGD(wide.parameters(), lr=1e-3), dark, numpy.arange(32))
+
     x = rng.standard_normal((BATCH, 3, 8, 8)).astype(dtype)
     for model, criterion in rare_layers():
         model.to(float_dtype(dtype))
