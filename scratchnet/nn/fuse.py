@@ -22,7 +22,6 @@ from scratchnet.nn.grad_mode import grad_enabled, no_grad
 from scratchnet.nn.linear import Linear
 from scratchnet.nn.module import Module
 from scratchnet.nn.norm import BatchNorm2d
-from scratchnet.nn.parameter import Parameter
 from scratchnet.nn.pool import AvgPool2d, MaxPool2d
 from scratchnet.ops.shape import Array, pair
 
@@ -156,8 +155,8 @@ class Block:
         """The block made of the first of these steps, or None if they are not of its kind."""
         raise NotImplementedError
 
-    def compute(self, x: Array) -> tuple[Array, Any]:
-        """y, cache, by the kernel."""
+    def compute(self, x: Array, *arrays: Any) -> tuple[Array, Any]:
+        """y, cache, by the kernel, of x and `_arrays`."""
         raise NotImplementedError
 
     def differentiate(self, dy: Array, cache: Any) -> Array | None:
@@ -169,13 +168,14 @@ class Block:
         return True
 
     def forward(self, x: Array) -> tuple[Array, Any]:
-        if not self._fits(x):
+        arrays = self._arrays()
+        if not self._fits(x, arrays):
             caches = []
             for module in self.modules:
                 x, cache = module.forward(x)
                 caches.append(cache)
             return x, (None, caches)
-        y, cache = self.compute(x)
+        y, cache = self.compute(x, *arrays)
         return y, (y, cache)
 
     def backward(self, dy: Array, cache: Any) -> Array | None:
@@ -189,14 +189,13 @@ class Block:
             raise ValueError(f"{self!r}: backward expected dy as {y.dtype} {y.shape}, got {got}")
         return self.differentiate(dy, cache)
 
-    def _fits(self, x: Array) -> bool:
+    def _fits(self, x: Array, arrays: list[Array | None]) -> bool:
         """Whether the kernel can take x. What is wrong with x, the plain layers say, given an empty batch of it."""
         if not hasattr(x, "dtype") or backend.rung_for(x) not in KERNELS or backend.overridden():
             return False
-        parameters = self._arrays()
-        kind = type(x), x.shape[1:], x.dtype, [(type(p), p.shape, p.dtype) for p in parameters]
+        kind = type(x), x.shape[1:], x.dtype, [None if a is None else (type(a), a.shape, a.dtype) for a in arrays]
         if kind != self._fitted:
-            if x.size == 0 or not self.takes(x) or not all(isinstance(p, type(x)) for p in parameters):
+            if x.size == 0 or not self.takes(x) or not all(a is None or isinstance(a, type(x)) for a in arrays):
                 return False
             with no_grad(), backend.use("im2col"):  # the rung that need not be compiled
                 y = x[:0]
@@ -210,8 +209,9 @@ class Block:
         """Whether the kernel is made for arrays like x; the plain layers take all others."""
         raise NotImplementedError
 
-    def _arrays(self) -> list[Array]:
-        return [p.data for p in self.modules[0]._parameters.values() if p is not None]
+    def _arrays(self) -> list[Array | None]:
+        """The arrays that the kernel is given: weight and bias, or None for one that is not there."""
+        return [None if p is None else p.data for p in self.modules[0]._parameters.values()]
 
     def __repr__(self) -> str:
         return "–".join(type(module).__name__ for module in self.modules)
@@ -225,10 +225,6 @@ def _file(package: str, name: str) -> Any:
 def _kernels(name: str, x: Array) -> Any:
     """The file of kernels for arrays like x, imported when it is first used."""
     return _file(KERNELS["numba" if isinstance(x, numpy.ndarray) else "cuda"], name)
-
-
-def _data(parameter: Parameter | None) -> Array | None:
-    return None if parameter is None else parameter.data
 
 
 class ConvBlock(Block):
@@ -250,9 +246,8 @@ class ConvBlock(Block):
     def takes(self, x: Array) -> bool:
         return x.ndim == 4
 
-    def compute(self, x: Array) -> tuple[Array, Any]:
+    def compute(self, x: Array, weight: Array, bias: Array | None) -> tuple[Array, Any]:
         conv = self.modules[0]
-        weight, bias = conv.weight.data, _data(conv.bias)
         if len(self.modules) < 3:
             return _kernels("conv", x).conv2d_relu(
                 x, weight, bias, conv.stride, conv.padding, conv.dilation, conv.groups, relu=len(self.modules) == 2
@@ -285,14 +280,13 @@ class LinearBlock(Block):
     def takes(self, x: Array) -> bool:
         return x.ndim == 2
 
-    def compute(self, x: Array) -> tuple[Array, Any]:
-        linear, *rest = self.modules
-        drop = None
+    def compute(self, x: Array, weight: Array, bias: Array | None) -> tuple[Array, Any]:
+        rest, drop = self.modules[1:], None
         if len(rest) == 2 and rest[1].training:
             dropout = rest[1]
             drop = dropout.p, (dropout.seed, dropout.stream), dropout.calls
             dropout.calls += 1
-        return _kernels("linear", x).linear_relu_dropout(x, linear.weight.data, _data(linear.bias), bool(rest), drop)
+        return _kernels("linear", x).linear_relu_dropout(x, weight, bias, bool(rest), drop)
 
     def differentiate(self, dy: Array, cache: Any) -> Array | None:
         linear = self.modules[0]
@@ -317,21 +311,19 @@ class NormBlock(Block):
     def takes(self, x: Array) -> bool:
         if x.ndim != 4 or min(x.shape[2:]) < 2:
             return False
-        return all((a.shape, a.dtype) == ((x.shape[1],), x.dtype) for a in self._arrays())
+        return all(a is None or (a.shape, a.dtype) == ((x.shape[1],), x.dtype) for a in self._arrays())
 
-    def _arrays(self) -> list[Array]:
+    def _arrays(self) -> list[Array | None]:
         norm = self.modules[0]
-        return [*super()._arrays(), *[a for a in (norm.running_mean, norm.running_var) if a is not None]]
+        return [*super()._arrays(), norm.running_mean, norm.running_var]
 
-    def compute(self, x: Array) -> tuple[Array, Any]:
+    def compute(self, x: Array, weight: Array | None, bias: Array | None, *_: Any) -> tuple[Array, Any]:
         norm, last = self.modules[0], self.modules[-1]
         kernels = _kernels("norm_pool", x)
         pool = {MaxPool2d: kernels.MAX_POOL, AvgPool2d: kernels.AVG_POOL}.get(type(last), kernels.NO_POOL)
         relu = type(self.modules[1]) is ReLU
         running, options, moving = norm.statistics()
-        (y, mean, var), cache = kernels.batch_norm_relu_pool(
-            x, _data(norm.weight), _data(norm.bias), *running, *options, relu, pool
-        )
+        (y, mean, var), cache = kernels.batch_norm_relu_pool(x, weight, bias, *running, *options, relu, pool)
         if moving:
             norm.move(mean, var)
         return y, cache

@@ -78,9 +78,9 @@ class _BatchNorm(Module):
 
     def statistics(self) -> tuple[tuple[Array | None, Array | None], tuple[bool, float, float], bool]:
         """What batch_norm is given: (running_mean, running_var), (training, momentum, eps); and whether they move."""
-        use_batch = self.training or self.running_mean is None
-        moving = self.training and self.running_mean is not None
-        running = (self.running_mean, self.running_var) if moving or not use_batch else (None, None)
+        mean, var = self.running_mean, self.running_var
+        use_batch, moving = self.training or mean is None, self.training and mean is not None
+        running = (mean, var) if moving or not use_batch else (None, None)
         momentum = self.momentum
         if momentum is None:  # the cumulative mean: the k-th batch has weight 1/k
             momentum = 1 / (int(self.num_batches_tracked) + 1) if moving else 0.0
@@ -95,10 +95,9 @@ class _BatchNorm(Module):
         return dx
 
     def accumulate(self, dweight: Array | None, dbias: Array | None) -> None:
-        if self.weight is not None:
-            self.weight.accumulate(dweight)
-        if self.bias is not None:
-            self.bias.accumulate(dbias)
+        for parameter, gradient in ((self.weight, dweight), (self.bias, dbias)):
+            if parameter is not None:
+                parameter.accumulate(gradient)
 
 
 class BatchNorm1d(_BatchNorm):

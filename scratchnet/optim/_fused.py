@@ -47,7 +47,7 @@ def update(optimizer: "Optimizer", params: list[Any], group: dict[str, Any]) -> 
     batches: dict[Any, tuple[dict[str, Any], list[tuple[Any, ...]]]] = {}
     for param, row in zip(chosen, rows, strict=True):
         own = optimizer.begin(param, group)
-        batches.setdefault((param.data.dtype, *own.values()), (own, []))[1].append(row)
+        batches.setdefault((row[0].dtype.char, *own.values()), (own, []))[1].append(row)
     options = optimizer.hyperparameters(group)
     for own, batch in batches.values():
         kernel(batch, **(options | own))

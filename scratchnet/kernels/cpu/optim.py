@@ -123,8 +123,8 @@ def adagrad_update(
 def _table(rows: Rows) -> tuple[Array, Array, Callable[[float], Any], int]:
     """A line for each row, of where its arrays are as Python objects (0: None), and how many numbers it and the rows
     before it have. Also what makes a number of the arrays' type, and the work."""
-    table = numpy.array([id(x) for row in rows for x in row], numpy.int64).reshape(len(rows), -1)
-    table[table == id(None)] = 0
+    addresses = [0 if x is None else id(x) for row in rows for x in row]
+    table = numpy.array(addresses, numpy.int64).reshape(len(rows), -1)
     ends = list(itertools.accumulate([row[0].size for row in rows]))
     return table, numpy.array(ends, numpy.int64), rows[0][0].dtype.type, _WORK * ends[-1]
 
