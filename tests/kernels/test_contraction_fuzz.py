@@ -180,11 +180,13 @@ def mostly_zeros(n, i, dtype):
 
 @pytest.mark.parametrize("n", [16, 17, 18, 19, 33])
 @pytest.mark.parametrize(("i", "o"), [(16, 16), (17, 19), (34, 65), (35, 18), (80, 33)])
-@pytest.mark.parametrize("has_bias", [True, False])
-def test_linear_of_mostly_zeros(n, i, o, has_bias, guarded, dtype, threads, monkeypatch):
+@pytest.mark.parametrize(("zeros", "has_bias"), [("mostly", True), ("mostly", False), ("none", True)])
+def test_linear_of_mostly_zeros(n, i, o, zeros, has_bias, guarded, dtype, threads, monkeypatch):
+    """Also without any zeros, which is when the lists of steps are full."""
     monkeypatch.setattr(linear, "_is_sparse", lambda x, o: True)
     rng = np.random.default_rng(n)
-    inputs = [mostly_zeros(n, i, dtype), rng.standard_normal((o, i)).astype(dtype), None]
+    x = mostly_zeros(n, i, dtype) if zeros == "mostly" else rng.standard_normal((n, i)).astype(dtype)
+    inputs = [x, rng.standard_normal((o, i)).astype(dtype), None]
     if has_bias:
         inputs[2] = rng.standard_normal(o).astype(dtype)
 
