@@ -11,7 +11,7 @@ import pytest
 from contraction_checks import check, conv_check, conv_inputs, loops, pool_check
 
 from scratchnet import datasets
-from scratchnet.kernels.cpu import _compile, conv, conv_batch, linear, norm_pool
+from scratchnet.kernels.cpu import _compile, conv, conv_batch, conv_pool, linear, norm_pool
 from scratchnet.kernels.cpu.vector import _FEATURES, at, copy_row, lanes
 
 
@@ -206,15 +206,17 @@ def test_zeros_times_what_is_not_finite(value, dtype, threads, monkeypatch):
     """0 · NaN and 0 · ∞ are NaN: a weight, or a gradient, that is not finite is not skipped beside zeros."""
     monkeypatch.setattr(linear, "_is_sparse", lambda x, o: True)
     x, rng = mostly_zeros(17, 40, dtype), np.random.default_rng(0)
+    x[:, -1] = 0
     weight, dy = rng.standard_normal((30, 40)).astype(dtype), rng.standard_normal((17, 30)).astype(dtype)
-    weight[11, 4], dy[3, 20] = value, value  # pixel 4 is 0 in all images, and image 3 in all pixels
+    weight[[11, 29], [4, -1]] = value  # pixels 4 and −1 are 0 in all images, and images 1 to 6 in all pixels
+    dy[[3, 4], [20, -1]] = value
     y, cache = linear.linear(x, weight, None)
     _, dweight, _ = linear.linear_backward(dy, cache, wants_dx=False)
     with np.errstate(invalid="ignore"):
         np.testing.assert_array_equal(np.isnan(y), np.isnan(x @ weight.T))
         np.testing.assert_array_equal(np.isnan(dweight), np.isnan(dy.T @ x))
-    assert np.isnan(y[:, 11]).all()
-    assert np.isnan(dweight[20]).all()
+    assert np.isnan(y[:, [11, 29]]).all()
+    assert np.isnan(dweight[[20, -1]]).all()
 
 
 def test_which_inputs_are_worth_a_look_for_zeros(dtype):
@@ -259,6 +261,19 @@ def test_batch_norm_relu_pool(shape, pool, relu, guarded, dtype, threads):
             return y, backward
 
         check(guarded, inputs, forward, forward_loops)
+
+
+@pytest.mark.parametrize("c", [1, 3, 5, 16])
+def test_a_gradient_that_is_nan_stays_in_its_patch(c, dtype):
+    """The last vector of a line of a patch reaches beyond the patch."""
+    rng = np.random.default_rng(0)
+    x, weight, _ = conv_inputs(rng, 1, c, 8, 8, 3, 1, (3, 3), dtype, bias=False)
+    options = (1, 1), (0, 0), (2, 2), (2, 2), (0, 0), False
+    y, cache = conv_pool.conv_relu_max_pool(x, weight, None, *options)
+    dy = np.zeros_like(y)
+    dy[np.unravel_index(y.argmax(), y.shape)] = np.nan
+    dx, _, _ = conv_pool.conv_relu_max_pool_backward(dy, cache)
+    assert np.isnan(dx).sum() == c * 3 * 3
 
 
 def test_one_number_of_threads_gives_the_same_bits(monkeypatch):
