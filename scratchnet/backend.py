@@ -206,8 +206,8 @@ def device(name: str) -> Device:
 def _cuda(only_with_driver: bool = False) -> tuple[ModuleType, int]:
     """CuPy, and the number of GPUs; ImportError, or CUDA's RuntimeError, if there is none.
 
-    CuPy loads half a dozen of CUDA's libraries, some 170 MB, also on a machine without a GPU. Only with a driver that
-    sees one, it is not imported there.
+    CuPy loads half a dozen of CUDA's libraries, some 170 MB, also on a machine without a GPU. With only_with_driver it
+    is imported only if a driver sees one.
     """
     if only_with_driver and "cupy" not in sys.modules:
         from scratchnet.diagnosis.gpu import ask_driver

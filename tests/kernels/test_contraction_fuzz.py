@@ -191,12 +191,15 @@ def test_linear_of_mostly_zeros(n, i, o, zeros, has_bias, guarded, dtype, thread
         inputs[2] = rng.standard_normal(o).astype(dtype)
 
     def forward(*arrays):
-        y, cache = linear.linear(*arrays)
-        return y, lambda dy: linear.linear_backward(dy, cache)
+        y, cache = linear.linear_relu_dropout(*arrays, has_bias, None)
+        return y, lambda dy: linear.linear_relu_dropout_backward(dy, cache)
 
     def forward_loops(*arrays):
         y, cache = loops("linear").forward(*arrays)
-        return y, lambda dy: loops("linear").backward(dy, cache)
+        if not has_bias:
+            return y, lambda dy: loops("linear").backward(dy, cache)
+        z, relu_cache = loops("relu").forward(y)
+        return z, lambda dy: loops("linear").backward(loops("relu").backward(dy, relu_cache), cache)
 
     check(guarded, inputs, forward, forward_loops)
 
@@ -222,7 +225,8 @@ def test_zeros_times_what_is_not_finite(value, dtype, threads, monkeypatch):
 def test_which_inputs_are_worth_a_look_for_zeros(dtype):
     images, _ = next(iter(datasets.DataLoader(datasets.load("mnist", "test"), 128, transform=datasets.ToFloat(dtype))))
     digits, hidden = images.reshape(128, 784), np.random.default_rng(0).standard_normal((128, 784)).astype(dtype)
-    for x, sparse in ((digits, True), (hidden, False), (np.maximum(hidden, 0), False)):
+    dropped = np.maximum(hidden, 0) * (np.random.default_rng(1).random(hidden.shape) < 0.5)
+    for x, sparse in ((digits, True), (hidden, False), (dropped.astype(dtype), False)):
         _, cache = linear.linear(x, hidden, None)
         assert cache.sparse == sparse
 
@@ -263,17 +267,18 @@ def test_batch_norm_relu_pool(shape, pool, relu, guarded, dtype, threads):
         check(guarded, inputs, forward, forward_loops)
 
 
-@pytest.mark.parametrize("c", [1, 3, 5, 16])
-def test_a_gradient_that_is_nan_stays_in_its_patch(c, dtype):
-    """The last vector of a line of a patch reaches beyond the patch."""
+@pytest.mark.parametrize("c", [1, 3, 5, 16, 40, 71, 90, 141])
+@pytest.mark.parametrize("columns", [3, 4])
+def test_a_gradient_that_is_nan_stays_in_its_patch(c, columns, dtype):
+    """The last vector of a line of a patch reaches beyond the patch. Long lines are cut into tiles."""
     rng = np.random.default_rng(0)
-    x, weight, _ = conv_inputs(rng, 1, c, 8, 8, 3, 1, (3, 3), dtype, bias=False)
+    x, weight, _ = conv_inputs(rng, 1, c, 8, 8, 3, 1, (3, columns), dtype, bias=False)
     options = (1, 1), (0, 0), (2, 2), (2, 2), (0, 0), False
     y, cache = conv_pool.conv_relu_max_pool(x, weight, None, *options)
     dy = np.zeros_like(y)
     dy[np.unravel_index(y.argmax(), y.shape)] = np.nan
     dx, _, _ = conv_pool.conv_relu_max_pool_backward(dy, cache)
-    assert np.isnan(dx).sum() == c * 3 * 3
+    assert np.isnan(dx).sum() == c * 3 * columns
 
 
 def test_one_number_of_threads_gives_the_same_bits(monkeypatch):

@@ -8,6 +8,7 @@ import scratchnet
 from scratchnet import functional as F
 from scratchnet.kernels.cpu import _compile
 
+two_processors = pytest.mark.skipif(_compile.numba.config.NUMBA_NUM_THREADS < 2, reason="one processor only")
 CLASSES = np.random.default_rng(0).integers(0, 10, 30_000)
 CASES = {
     "conv2d": ([normal(64, 8, 28, 28), normal(16, 8, 5, 5), normal(16)], {}),
@@ -25,10 +26,23 @@ CASES = {
 }
 
 
+@_compile.kernel
+def _who(t, threads, thread):
+    thread[t] = _compile.numba.get_thread_id()
+
+
+@two_processors
+def test_the_parts_of_a_kernel_are_done_by_threads_of_their_own():
+    thread = np.full(2, -1)
+    _who.on(2, thread)
+    assert sorted(thread) == [0, 1]
+    _who.on(1, thread[:1])
+    assert thread[0] == 0
+
+
+@two_processors
 @pytest.mark.parametrize("op", CASES)
 def test_two_threads_give_what_one_gives(op):
-    if _compile.numba.config.NUMBA_NUM_THREADS < 2:
-        pytest.skip("one processor only")
     inputs, options = CASES[op]
 
     def run(threads):

@@ -75,7 +75,7 @@ class Patch(NamedTuple):
     kh: int
     width: int  # KW·C: numbers in a line of a patch
     kernel_pitch: int  # the same, rounded up to whole vectors
-    rows: int  # what one call of add_patches covers
+    rows: int  # what one call of add_patches or spread_patch covers
     columns: int
 
 

@@ -375,7 +375,7 @@ def _dot_tile(
     typing_context, rows, columns, a, a_row, a_group, b, b_row, b_group, groups, length, c, c_row, i, m, j, n,
     accumulate
 ):  # fmt: skip
-    """One tile of `dot`: rows i, i + 1, … and columns j, j + 1, …, where one beyond the last repeats the last."""
+    """One tile of `dot`: rows i, i + 1, … and columns j, j + 1, …; one beyond the last reads what the last does."""
     signature = types.void(
         rows, columns, a, a_row, types.int64, b, b_row, types.int64, types.int64, types.int64, c, c_row, types.int64,
         types.int64, types.int64, types.int64, types.boolean,
@@ -412,7 +412,9 @@ def _dot_tile(
         # A few rows, and as many columns as they leave lanes for, are added up at once.
         slots = min(emit.lanes, 1 << (width - 1).bit_length())
         at_once = emit.lanes // slots
-        there = emit.clamp(builder.sub(n, j), 0, ir.Constant(I64, width + 1))  # columns that are not repeated
+        left = builder.sub(n, j)
+        whole = builder.icmp_signed(">", left, ir.Constant(I64, width))
+        there = builder.select(whole, ir.Constant(I64, width), left)  # columns that are written
         pieces = []
         for first, k in product(range(0, height, at_once), range(0, width, slots)):
             own = [sums[h][k : k + slots] for h in range(first, first + at_once) if h < height]
@@ -618,7 +620,7 @@ def _spread_patch_tile(typing_context, rows, vectors, x, pitch, patch, patch_pit
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         _, _, x, pitch, patch, patch_pitch, offsets, factors, count, width = args
         emit = _Emitter(context, builder, signature.args[2].dtype)
-        masks = emit.masks(columns, width)
+        masks = [emit.mask(builder.sub(width, ir.Constant(I64, v * emit.lanes))) for v in range(columns)]
         starts = [builder.mul(patch_pitch, ir.Constant(I64, h)) for h in range(height)]
         values = [
             [emit.load(emit.at(emit.at(patch, start), v * emit.lanes), masks[v]) for v in range(columns)]
@@ -631,11 +633,8 @@ def _spread_patch_tile(typing_context, rows, vectors, x, pitch, patch, patch_pit
                 row = emit.at(place, builder.mul(pitch, ir.Constant(I64, h)))
                 for v in range(columns):
                     target = emit.at(row, v * emit.lanes)
-                    old = emit.load(target)
-                    new = emit.fma(factor, values[h][v], old)
-                    if masks[v] is not None:
-                        new = builder.select(masks[v], new, old)
-                    emit.store(new, target)
+                    old = emit.load(target)  # what lies beyond the patch stays, even if the factor is NaN
+                    emit.store(builder.select(masks[v], emit.fma(factor, values[h][v], old), old), target)
         return context.get_dummy_value()
 
     return signature, generate
