@@ -620,7 +620,10 @@ def _spread_patch_tile(typing_context, rows, vectors, x, pitch, patch, patch_pit
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         _, _, x, pitch, patch, patch_pitch, offsets, factors, count, width = args
         emit = _Emitter(context, builder, signature.args[2].dtype)
-        masks = [emit.mask(builder.sub(width, ir.Constant(I64, v * emit.lanes))) for v in range(columns)]
+        # What lies beyond the patch stays, even if a factor is NaN. Of several rows it begins in the last vector.
+        masks = emit.masks(columns, width)
+        if height == 1:
+            masks = [emit.mask(builder.sub(width, ir.Constant(I64, v * emit.lanes))) for v in range(columns)]
         starts = [builder.mul(patch_pitch, ir.Constant(I64, h)) for h in range(height)]
         values = [
             [emit.load(emit.at(emit.at(patch, start), v * emit.lanes), masks[v]) for v in range(columns)]
@@ -633,8 +636,9 @@ def _spread_patch_tile(typing_context, rows, vectors, x, pitch, patch, patch_pit
                 row = emit.at(place, builder.mul(pitch, ir.Constant(I64, h)))
                 for v in range(columns):
                     target = emit.at(row, v * emit.lanes)
-                    old = emit.load(target)  # what lies beyond the patch stays, even if the factor is NaN
-                    emit.store(builder.select(masks[v], emit.fma(factor, values[h][v], old), old), target)
+                    old = emit.load(target)
+                    new = emit.fma(factor, values[h][v], old)
+                    emit.store(new if masks[v] is None else builder.select(masks[v], new, old), target)
         return context.get_dummy_value()
 
     return signature, generate
