@@ -22,6 +22,7 @@ from scratchnet.nn.grad_mode import grad_enabled, no_grad
 from scratchnet.nn.linear import Linear
 from scratchnet.nn.module import Module
 from scratchnet.nn.norm import BatchNorm2d
+from scratchnet.nn.parameter import Parameter
 from scratchnet.nn.pool import AvgPool2d, MaxPool2d
 from scratchnet.ops.shape import Array, pair
 
@@ -211,7 +212,7 @@ class Block:
 
     def _arrays(self) -> list[Array | None]:
         """The arrays that the kernel is given: weight and bias, or None for one that is not there."""
-        return [None if p is None else p.data for p in self.modules[0]._parameters.values()]
+        return [_data(self.modules[0].weight), _data(self.modules[0].bias)]
 
     def __repr__(self) -> str:
         return "–".join(type(module).__name__ for module in self.modules)
@@ -225,6 +226,10 @@ def _file(package: str, name: str) -> Any:
 def _kernels(name: str, x: Array) -> Any:
     """The file of kernels for arrays like x, imported when it is first used."""
     return _file(KERNELS["numba" if isinstance(x, numpy.ndarray) else "cuda"], name)
+
+
+def _data(parameter: Parameter | None) -> Array | None:
+    return None if parameter is None else parameter.data
 
 
 class ConvBlock(Block):

@@ -190,6 +190,18 @@ def test_a_replaced_layer_is_used():
     assert fused(np.zeros((2, 4), np.float32)).shape == (2, 6)
 
 
+def test_parameters_assigned_anew_are_told_apart():
+    """A layer lists its parameters in the order of their assignment, and here the bias is the first."""
+    model = nn.Sequential(
+        nn.Conv2d(2, 3, 3, rng=0), nn.ReLU(), nn.BatchNorm2d(3), nn.ReLU(), nn.Flatten(), nn.Linear(108, 4, rng=0)
+    ).double()
+    for layer in (model[0], model[2], model[5]):
+        layer.weight = nn.Parameter(layer.weight.data + 0.5)
+        layer.bias = nn.Parameter(layer.bias.data - 0.5)
+        layer.weight = layer.weight
+    assert_same(model, (2, 2, 8, 8))
+
+
 def test_evaluation_uses_running_statistics():
     model = nn.Sequential(nn.BatchNorm2d(2), nn.ReLU(), nn.MaxPool2d(2)).eval()
     model[0].running_mean = np.array([1, 2], np.float32)
