@@ -33,13 +33,12 @@ from scratchnet.kernels.cpu.vector import (
     PATCH,
     ROWS,
     _Emitter,
-    add_patches,
     at,
+    call_for_patches,
     contract,
     lanes_of,
     max_of_squares,
     patch_functions,
-    spread_patch,
     sum_row,
     transpose,
 )
@@ -75,7 +74,7 @@ class Patch(NamedTuple):
     kh: int
     width: int  # KW·C: numbers in a line of a patch
     kernel_pitch: int  # the same, rounded up to whole vectors
-    rows: int  # what one call of add_patches or spread_patch covers
+    rows: int  # what one call of patch_functions' two covers
     columns: int
 
 
@@ -206,32 +205,20 @@ def _collect_channel(typing_context, winner, dy, windows, window, position, noth
 
 
 @inner
-def _add(adder, p, total, total_pitch, x, pitch, offsets, factors, count):
-    """add_patches for a whole patch, tile by tile."""
-    lanes = lanes_of(total)
+def _tile_by_tile(function, p, target, target_pitch, source, source_pitch, offsets, factors, count):
+    """add_patches or spread_patch for a whole patch."""
+    lanes = lanes_of(target)
     for h in range(0, p.kh, p.rows):
         for v in range(0, p.width, p.columns * lanes):
-            add_patches(
-                adder, at(total, h * total_pitch + v), total_pitch, at(x, h * pitch + v), pitch, offsets, factors,
-                count, min(p.columns * lanes, p.width - v),
-            )  # fmt: skip
-
-
-@inner
-def _spread(spreader, p, x, pitch, patch, patch_pitch, offsets, factors, count):
-    """spread_patch for a whole patch, tile by tile."""
-    lanes = lanes_of(x)
-    for h in range(0, p.kh, p.rows):
-        for v in range(0, p.width, p.columns * lanes):
-            spread_patch(
-                spreader, at(x, h * pitch + v), pitch, at(patch, h * patch_pitch + v), patch_pitch, offsets, factors,
-                count, min(p.columns * lanes, p.width - v),
+            call_for_patches(
+                function, at(target, h * target_pitch + v), target_pitch, at(source, h * source_pitch + v),
+                source_pitch, offsets, factors, count, min(p.columns * lanes, p.width - v),
             )  # fmt: skip
 
 
 @kernel
 def _backward(
-    t, threads, dy, winner, x, weight, s, p, adder, spreader, window, position,
+    t, threads, dy, winner, x, weight, s, p, add_patches, spread_patch, window, position,
     images, gradients, kernels, dkernels, offsets, factors, dx, dweight, dbias,
 ):  # fmt: skip
     """dweight (threads, O·K) and dbias (threads, O): each thread's sums. An empty dx is not wanted.
@@ -264,14 +251,14 @@ def _backward(
                 at(offset, 0), at(factor, 0),
             )  # fmt: skip
             dbias[t, o] += sum_row(at(factor, 0), found)
-            _add(
-                adder, p, at(dkernel, o * kernel_size), p.kernel_pitch, at(image, 0), p.pitch, at(offset, 0),
+            _tile_by_tile(
+                add_patches, p, at(dkernel, o * kernel_size), p.kernel_pitch, at(image, 0), p.pitch, at(offset, 0),
                 at(factor, 0), found,
             )  # fmt: skip
             if dx.size:
-                _spread(
-                    spreader, p, at(gradient, 0), p.pitch, at(kernel_, o * kernel_size), p.kernel_pitch, at(offset, 0),
-                    at(factor, 0), found,
+                _tile_by_tile(
+                    spread_patch, p, at(gradient, 0), p.pitch, at(kernel_, o * kernel_size), p.kernel_pitch,
+                    at(offset, 0), at(factor, 0), found,
                 )  # fmt: skip
         if dx.size:
             for i in range(s.h):

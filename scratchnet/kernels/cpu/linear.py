@@ -91,8 +91,8 @@ def _steps_that_count(bits, first, rows, row, steps, step, pitch, everything, x_
     p, q = first + min(1, rows - 1) * row, first + min(2, rows - 1) * row
     s, found = first + (rows - 1) * row, 0
     for r in range(steps):
-        x_step[found], other_step[found] = r * step, r * pitch  # the next one writes over it if this does not count
         k = r * step
+        x_step[found], other_step[found] = k, r * pitch  # the next one writes over it if this does not count
         found += everything | ((bits[first + k] | bits[p + k] | bits[q + k] | bits[s + k]) != 0)
     return found
 

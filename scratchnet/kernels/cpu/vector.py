@@ -67,7 +67,7 @@ BYTES = 64 if AVX512 else 32 if "avx2" in _FEATURES and FMA else 16  # of a vect
 # The tiles: rows × vectors of `contract`, rows × columns of `dot`.
 ROWS, VECTORS = 4, 4 if AVX512 else 3
 DOT_ROWS, DOT_COLUMNS = (4, 5) if AVX512 else (2, 4)
-PATCH = 25 if AVX512 else 12  # vectors of the largest patch of `add_patches` and `spread_patch`
+PATCH = 25 if AVX512 else 12  # vectors of the largest patch of `patch_functions`
 
 
 def lanes(dtype: Any) -> int:
@@ -198,6 +198,11 @@ class _Emitter:
     def _halves_added(self, pair: tuple[Any, Any], lower: Any, upper: Any) -> Any:
         a, b = (self.zero if vector is None else vector for vector in pair)
         return self.builder.fadd(self.builder.shuffle_vector(a, b, lower), self.builder.shuffle_vector(a, b, upper))
+
+    def patch(self, pointer: Any, pitch: Any, rows: int, masks: list[Any]) -> list[tuple[Any, Any]]:
+        """Where the vectors of a patch begin, row after row, pitch apart, each with its mask; of a row one a mask."""
+        starts = [self.at(pointer, self.builder.mul(pitch, ir.Constant(I64, h))) for h in range(rows)]
+        return [(self.at(start, v * self.lanes), mask) for start in starts for v, mask in enumerate(masks)]
 
     def variable(self, value: Any) -> Any:
         """A register that a loop changes."""
@@ -458,29 +463,22 @@ def dot(m, n, length, a, a_row, b, b_row, c, c_row, accumulate, groups, a_group,
 
 @intrinsic(prefer_literal=True)
 def _add_patches_tile(typing_context, rows, vectors, total, total_pitch, x, pitch, offsets, factors, count, width):
-    signature = types.void(
-        rows, vectors, total, types.int64, x, types.int64, offsets, factors, types.int64, types.int64
-    )  # fmt: skip
+    signature = types.void(rows, vectors, *_patch_arguments(total.dtype))
     height, columns = rows.literal_value, vectors.literal_value
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         _, _, total, total_pitch, x, pitch, offsets, factors, count, width = args
         emit = _Emitter(context, builder, signature.args[2].dtype)
         masks = emit.masks(columns, width)
-        starts = [builder.mul(total_pitch, ir.Constant(I64, h)) for h in range(height)]
-        sums = [
-            [emit.variable(emit.load(emit.at(emit.at(total, start), v * emit.lanes), masks[v])) for v in range(columns)]
-            for start in starts
-        ]
+        totals = emit.patch(total, total_pitch, height, masks)
+        sums = [emit.variable(emit.load(*place)) for place in totals]
         with emit.loop(count) as q:
             patch = emit.at(x, emit.entry(offsets, q))
             factor = emit.broadcast(emit.at(factors, q))
-            for h in range(height):
-                row = emit.at(patch, builder.mul(pitch, ir.Constant(I64, h)))
-                for v in range(columns):
-                    emit.multiply_add(factor, emit.load(emit.at(row, v * emit.lanes)), sums[h][v])
-        for h, v in product(range(height), range(columns)):
-            emit.store(builder.load(sums[h][v]), emit.at(emit.at(total, starts[h]), v * emit.lanes), masks[v])
+            for register, (place, _) in zip(sums, emit.patch(patch, pitch, height, masks), strict=True):
+                emit.multiply_add(factor, emit.load(place), register)
+        for register, place in zip(sums, totals, strict=True):
+            emit.store(builder.load(register), *place)
         return context.get_dummy_value()
 
     return signature, generate
@@ -612,9 +610,7 @@ def sum_row(typing_context, x, count):
 
 @intrinsic(prefer_literal=True)
 def _spread_patch_tile(typing_context, rows, vectors, x, pitch, patch, patch_pitch, offsets, factors, count, width):
-    signature = types.void(
-        rows, vectors, x, types.int64, patch, types.int64, offsets, factors, types.int64, types.int64
-    )  # fmt: skip
+    signature = types.void(rows, vectors, *_patch_arguments(x.dtype))
     height, columns = rows.literal_value, vectors.literal_value
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
@@ -624,21 +620,14 @@ def _spread_patch_tile(typing_context, rows, vectors, x, pitch, patch, patch_pit
         masks = emit.masks(columns, width)
         if height == 1:
             masks = [emit.mask(builder.sub(width, ir.Constant(I64, v * emit.lanes))) for v in range(columns)]
-        starts = [builder.mul(patch_pitch, ir.Constant(I64, h)) for h in range(height)]
-        values = [
-            [emit.load(emit.at(emit.at(patch, start), v * emit.lanes), masks[v]) for v in range(columns)]
-            for start in starts
-        ]
+        values = [emit.load(*place) for place in emit.patch(patch, patch_pitch, height, masks)]
         with emit.loop(count) as q:
             place = emit.at(x, emit.entry(offsets, q))
             factor = emit.broadcast(emit.at(factors, q))
-            for h in range(height):
-                row = emit.at(place, builder.mul(pitch, ir.Constant(I64, h)))
-                for v in range(columns):
-                    target = emit.at(row, v * emit.lanes)
-                    old = emit.load(target)
-                    new = emit.fma(factor, values[h][v], old)
-                    emit.store(new if masks[v] is None else builder.select(masks[v], new, old), target)
+            for value, (target, mask) in zip(values, emit.patch(place, pitch, height, masks), strict=True):
+                old = emit.load(target)
+                new = emit.fma(factor, value, old)
+                emit.store(new if mask is None else builder.select(mask, new, old), target)
         return context.get_dummy_value()
 
     return signature, generate
@@ -646,18 +635,26 @@ def _spread_patch_tile(typing_context, rows, vectors, x, pitch, patch, patch_pit
 
 @functools.cache
 def patch_functions(rows: int, vectors: int, itemsize: int) -> tuple[int, int]:
-    """The addresses of `add_patches` and `spread_patch`, compiled for patches of so many rows and vectors of numbers
-    of 4 or 8 bytes."""
+    """The addresses of two functions for `call_for_patches`, compiled for patches of one size, so many rows and
+    vectors of numbers of 4 or 8 bytes. For h < rows, v < width, q < count they do ::
+
+        add_patches    target[h·target_pitch + v] += Σ_q factors[q] · source[offsets[q] + h·source_pitch + v]
+        spread_patch   target[offsets[q] + h·target_pitch + v] += factors[q] · source[h·source_pitch + v]
+
+    The first adds up patches that lie anywhere in the source, the second adds one patch to many places of the target;
+    the sum of the one, the patch of the other stays in registers, all of it. Where patches lie anywhere, memory is read
+    up to the end of each row's last vector, and what lies beyond the patch is written as it was.
+    """
     signature = types.void(*_patch_arguments(types.float32 if itemsize == 4 else types.float64))
 
-    def add(total, total_pitch, x, pitch, offsets, factors, count, width):
-        _add_patches_tile(rows, vectors, total, total_pitch, x, pitch, offsets, factors, count, width)
+    def add_patches(target, target_pitch, source, source_pitch, offsets, factors, count, width):
+        _add_patches_tile(rows, vectors, target, target_pitch, source, source_pitch, offsets, factors, count, width)
 
-    def spread(x, pitch, patch, patch_pitch, offsets, factors, count, width):
-        _spread_patch_tile(rows, vectors, x, pitch, patch, patch_pitch, offsets, factors, count, width)
+    def spread_patch(target, target_pitch, source, source_pitch, offsets, factors, count, width):
+        _spread_patch_tile(rows, vectors, target, target_pitch, source, source_pitch, offsets, factors, count, width)
 
-    compiled = [keep_alive(compile_c_function(signature, function)) for function in (add, spread)]
-    return compiled[0].address, compiled[1].address
+    added, spread = (keep_alive(compile_c_function(signature, f)) for f in (add_patches, spread_patch))
+    return added.address, spread.address
 
 
 def _patch_arguments(element: Any) -> list[Any]:
@@ -665,24 +662,11 @@ def _patch_arguments(element: Any) -> list[Any]:
 
 
 @intrinsic
-def add_patches(typing_context, adder, total, total_pitch, x, pitch, offsets, factors, count, width):
-    """total[h·total_pitch + v] += Σ_q factors[q] · x[offsets[q] + h·pitch + v] for h < rows, v < width, q < count.
-
-    Adds up patches of one size that lie anywhere in x, a few rows of a few vectors each: all of them stay in registers.
-    `adder` is what patch_functions gave for this size of patch. x is read up to the end of each row's last vector,
-    total up to width.
-    """
-    return call_by_address(_patch_arguments(total.dtype))
-
-
-@intrinsic
-def spread_patch(typing_context, spreader, x, pitch, patch, patch_pitch, offsets, factors, count, width):
-    """x[offsets[q] + h·pitch + v] += factors[q] · patch[h·patch_pitch + v] for h < rows, v < width, q < count.
-
-    The reverse of add_patches: one patch, which stays in registers, is added to many places of x. There too x is read,
-    and written as it was, up to the end of each row's last vector.
-    """
-    return call_by_address(_patch_arguments(x.dtype))
+def call_for_patches(
+    typing_context, function, target, target_pitch, source, source_pitch, offsets, factors, count, width
+):  # fmt: skip
+    """Do one of the two things that patch_functions compiles; `function` is its address."""
+    return call_by_address(_patch_arguments(target.dtype))
 
 
 @intrinsic
